@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "base/lsn.h"
 
@@ -25,6 +26,7 @@ enum class Rmgr : uint8_t {
   kSpgist = 16, kBrin = 17, kCommitTs = 18, kReplOrigin = 19, kGeneric = 20, kLogicalMsg = 21,
 };
 inline constexpr uint8_t kLastBuiltinRmgr = 21;
+inline constexpr uint8_t kFirstCustomRmgr = 128;  // RM_MIN_CUSTOM_ID, from 15
 const char* rmgr_name(uint8_t rmgr);  // "heap2"; "custom" from 128; lower case as in wal_consistency_checking
 
 constexpr uint32_t wal_segment_offset(Lsn lsn) { return static_cast<uint32_t>(lsn.bytes() % kWalSegmentSize); }

@@ -11,7 +11,8 @@
 
 namespace helium::pg {
 
-uint16_t wal_page_magic(int pg_version);  // 0xD10D (14), 0xD110 (15), 0xD113 (16), 0xD116 (17), 0xD118 (18): check
+// XLOG_PAGE_MAGIC; pg_version is 14 to 18 (CHECK: callers have refused others).
+uint16_t wal_page_magic(int pg_version);
 
 struct WalPageHeader {
   Lsn page_lsn;             // start of the page
