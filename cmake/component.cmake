@@ -48,7 +48,7 @@ endfunction()
 # add_daemon(safekeeper main.cc DEPS safekeeper http): a program in build/bin.
 function(add_daemon program source)
   cmake_parse_arguments(PARSE_ARGV 2 ARG "" "" "DEPS;LIBS")
-  if(HELIUM_UNIT_ONLY)
+  if(HELIUM_UNIT_ONLY OR NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${source})
     return()
   endif()
   add_executable(${program}_bin ${source})
