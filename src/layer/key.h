@@ -20,7 +20,7 @@
 #include <compare>
 #include <cstdint>
 #include <cstring>
-#include <optional>
+#include <functional>
 #include <string>
 
 #include "base/bytes.h"
