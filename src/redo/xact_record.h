@@ -44,11 +44,12 @@ struct XactEnd {
   int64_t time = 0;                  // TimestampTz: microseconds since 2000-01-01
   uint32_t xinfo = 0;
   std::string_view gid;              // of a prepared transaction, when logged
-  uint16_t origin_id = 0;            // replication origin, 0 if none
-  Lsn origin_lsn;                    // its progress, when origin_id is set
+  bool has_origin = false;           // it was replayed from a replication origin
+  uint16_t origin_id = 0;            // which one: the record header's
+  Lsn origin_lsn;                    // its progress
   int64_t origin_time = 0;
   // The time that goes into the commit timestamp.
-  int64_t commit_ts_time() const { return origin_time != 0 ? origin_time : time; }
+  int64_t commit_ts_time() const { return has_origin ? origin_time : time; }
 };
 Result<XactEnd> parse_xact_end(const pg::DecodedRecord& record, int pg_version);
 bool is_xact_end(const pg::DecodedRecord& record);

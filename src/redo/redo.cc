@@ -1,0 +1,104 @@
+#include "redo/redo.h"
+
+#include <array>
+#include <cstring>
+
+#include "redo/rmgr_redo.h"
+#include "redo/side_effects.h"
+
+namespace helium::redo {
+
+using pg::Rmgr;
+
+namespace {
+
+bool has_applied_image(const pg::BlockRef& ref) { return ref.image && ref.image->apply; }
+
+Status restore(const pg::BlockImage& image, MutableByteView page) {
+  if (Status restored = pg::restore_image(image, page); !restored)
+    return bad("restore image: {}", restored.error().message);
+  return {};
+}
+
+// An image that counts as the page: the LSN is ours, but an all-zero (new) page has none.
+Status redo_image(const BlockRedo& redo) {
+  HELIUM_TRY(restore(*redo.ref.image, redo.page));
+  if (pg::page_is_new(redo.page)) return {};
+  redo.stamp();
+  return finish_restored_image(redo);
+}
+
+Status redo_native(const BlockRedo& redo) {
+  const auto rmgr = static_cast<Rmgr>(redo.record.rmgr);
+  if ((rmgr == Rmgr::kHeap || rmgr == Rmgr::kHeap2) && redo.ref.rel.forknum == pg::Fork::kVm) return redo_vm_block(redo);
+  switch (rmgr) {
+    case Rmgr::kHeap: return redo_heap(redo);
+    case Rmgr::kHeap2: return redo_heap2(redo);
+    case Rmgr::kBtree: return redo_btree(redo);
+    case Rmgr::kSeq: return redo_seq(redo);
+    default: return bad("a block in a record that has none");
+  }
+}
+
+Status redo_on_copy(const BlockRedo& redo) {
+  if (has_applied_image(redo.ref)) return redo_image(redo);
+  if (redo.record.rmgr == static_cast<uint8_t>(Rmgr::kXlog)) {
+    if (redo_has_no_effect(redo.record, redo.ref)) return {};
+    return bad("no image");
+  }
+  if (!redo_is_native(redo.record.rmgr)) {
+    if (redo.ref.image) return redo_image(redo);
+    return bad("no check image: this resource manager is not replayed natively, so the endpoint must log images of "
+               "its pages with wal_consistency_checking = '{}'",
+               pg::rmgr_name(redo.record.rmgr));
+  }
+  if (redo.ref.will_init) {
+    std::memset(redo.page.data(), 0, redo.page.size());
+  } else if (redo.context.record_end_lsn <= pg::page_lsn(redo.page)) {
+    return {};
+  }
+  return redo_native(redo);
+}
+
+}  // namespace
+
+bool redo_is_native(uint8_t rmgr) {
+  switch (static_cast<Rmgr>(rmgr)) {
+    case Rmgr::kGin:
+    case Rmgr::kGist:
+    case Rmgr::kSpgist:
+    case Rmgr::kHash:
+    case Rmgr::kBrin:
+    case Rmgr::kGeneric: return false;
+    default: return rmgr <= pg::kLastBuiltinRmgr;
+  }
+}
+
+Base redo_base(const pg::DecodedRecord& record, const pg::BlockRef& ref) {
+  const bool image_is_page = ref.image && (ref.image->apply || !redo_is_native(record.rmgr));
+  return ref.will_init || image_is_page ? Base::kFromZero : Base::kNeedsOldPage;
+}
+
+bool redo_starts_from_nothing(const pg::DecodedRecord& record, const pg::BlockRef& ref) {
+  return redo_base(record, ref) == Base::kFromZero;
+}
+
+bool redo_has_no_effect(const pg::DecodedRecord& record, const pg::BlockRef& ref) {
+  return record.rmgr == static_cast<uint8_t>(Rmgr::kXlog) && record.op() == kXlogFpiForHint && !has_applied_image(ref);
+}
+
+Status redo_block(const pg::DecodedRecord& record, const pg::BlockRef& ref, const RedoContext& context,
+                  MutableByteView page) {
+  if (page.size() != pg::kBlockSize) return bad("redo: a page of {} bytes", page.size());
+  std::array<std::byte, pg::kBlockSize> copy;
+  std::memcpy(copy.data(), page.data(), pg::kBlockSize);
+  if (Status status = redo_on_copy(BlockRedo{record, ref, context, copy}); !status) {
+    return fail(std::move(status).error().context(
+        fmt::format("redo: {} at {} blk {}, LSN {}", pg::record_type_name(record.rmgr, record.info, context.pg_version),
+                    pg::to_string(context.rel), context.blkno, to_string(context.record_end_lsn))));
+  }
+  std::memcpy(page.data(), copy.data(), pg::kBlockSize);
+  return {};
+}
+
+}  // namespace helium::redo

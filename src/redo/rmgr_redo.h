@@ -1,0 +1,41 @@
+// The resource managers' redo functions, one file each; redo.cc picks the one.
+//
+// `page` is a private copy of the page as it was (or zeros) that counts only if the function succeeds. The function
+// stamps the page LSN, since not every record does. Errors: kRedo, the cause alone: redo.cc adds record and page.
+
+#pragma once
+
+#include "redo/page_edit.h"
+#include "redo/redo.h"
+
+namespace helium::redo {
+
+struct BlockRedo {
+  const pg::DecodedRecord& record;
+  const pg::BlockRef& ref;
+  const RedoContext& context;
+  MutableByteView page;
+
+  void stamp() const { pg::set_page_lsn(page, context.record_end_lsn); }
+  // Bytes of a fixed struct at the head of the record's main data.
+  Status need_main(size_t size) const {
+    if (record.main_data.size() < size) return bad("main data of {} bytes, {} needed", record.main_data.size(), size);
+    return {};
+  }
+  template <typename T>
+  T main(size_t offset) const {
+    return load<T>(record.main_data.data() + offset);
+  }
+};
+
+Status redo_heap(const BlockRedo& redo);    // heap_redo.cc
+Status redo_heap2(const BlockRedo& redo);   // heap2_redo.cc
+Status redo_btree(const BlockRedo& redo);   // btree_redo.cc
+Status redo_seq(const BlockRedo& redo);     // seq_redo.cc
+// A map page that a heap record names as a block (17 and later), or HEAP2/VISIBLE's map: vm_redo.cc.
+Status redo_vm_block(const BlockRedo& redo);
+
+// Changes to be made after an image was restored (rule 19): image_redo.cc.
+Status finish_restored_image(const BlockRedo& redo);
+
+}  // namespace helium::redo
