@@ -181,7 +181,7 @@ Status delete_index_item(MutableByteView page, uint16_t number) {
   const uint32_t upper = pg::page_upper(page);
 
   std::byte* at = page.data() + kPageHeaderSize + (number - 1u) * kItemIdSize;
-  const uint32_t behind = lower - (kPageHeaderSize + number * kItemIdSize);
+  const uint32_t behind = lower - (kPageHeaderSize + uint32_t{number} * kItemIdSize);
   std::memmove(at, at + kItemIdSize, behind);
   std::memmove(page.data() + upper + size, page.data() + upper, id.offset - upper);
   pg::set_page_upper(page, static_cast<uint16_t>(upper + size));
@@ -232,7 +232,7 @@ Status overwrite_index_item(MutableByteView page, uint16_t number, ByteView item
   const int delta = static_cast<int>(old_size) - static_cast<int>(new_size);
   if (delta != 0) {
     const uint32_t offset = id.offset;
-    std::memmove(page.data() + upper + delta, page.data() + upper, offset - upper);
+    std::memmove(page.data() + static_cast<int>(upper) + delta, page.data() + upper, offset - upper);
     pg::set_page_upper(page, static_cast<uint16_t>(static_cast<int>(upper) + delta));
     shift_item_offsets(page, offset, delta, /*only_with_storage=*/true);
   }
