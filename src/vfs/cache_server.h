@@ -29,6 +29,7 @@
 #include "base/lsn.h"
 #include "base/result.h"
 #include "pg/rel.h"
+#include "vfs/block_state.h"
 #include "vfs/page_source.h"
 
 namespace helium::vfs {
@@ -62,8 +63,6 @@ struct CacheMetrics {
   uint64_t wal_writes = 0;
   uint64_t wal_syncs = 0;
 };
-
-enum class BlockState : uint8_t { kUntouched = 0, kAbsent = 1, kFilling = 2, kPresent = 3, kEvicting = 4, kZero = 5 };
 
 struct CachedBlock {
   uint32_t blkno = 0;        // within the fork, or the SLRU segment
@@ -109,7 +108,6 @@ class CacheServer {
 
   // --- WAL ---
   // `seq` counts writes to files of pg_wal; `written_upto` is the end of the highest byte ever written.
-  // syncs_waiting: somebody is in fdatasync for a seq ≤ this one.
   struct WalSignal {
     uint64_t seq = 0;
     Lsn written_upto;
@@ -137,6 +135,8 @@ class CacheServer {
   // that were touched (not kUntouched).
   virtual void visit_files(const std::function<void(const CachedFile& file)>& visit) = 0;
   virtual void visit_blocks(const BlockFile& what, const std::function<void(const CachedBlock&)>& visit) = 0;
+  // Whether the cache has learnt what storage has of this relation or segment (so that its files here are the truth).
+  virtual bool is_known(const BlockFile& what) = 0;
   // The fork's size as PostgreSQL sees it now, over all segments; nothing when it does not exist locally or is not known.
   virtual std::optional<uint32_t> nblocks(const BlockFile& what) = 0;
   // The bytes of a block that is present (or zero) here, atomically against fills and evictions (not against a
