@@ -42,7 +42,8 @@ class WalProposer {
     uint32_t generation = 1;  // of the membership
     std::vector<Safekeeper> safekeepers;
     size_t buffer_bytes = 64 * 1024 * 1024;
-    // Another compute holds a later term: end everything. Called once, from an internal thread, at once, after elect().
+    // Another compute holds a later term: end everything. Called at most once, after elect(), at once, from a thread of
+    // its own; it may call stop(), but must not destroy the proposer.
     std::function<void(uint64_t newer_term)> on_fenced;
     // commit_lsn advanced. From an internal thread, in order; must be quick and must not call back.
     std::function<void(Lsn)> on_commit;

@@ -1,0 +1,163 @@
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <chrono>
+
+#include "base/log.h"
+#include "safekeeper/sessions.h"
+
+namespace helium::safekeeper {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr size_t kFeedChunk = 128 * 1024;
+constexpr size_t kReadChunk = 512 * 1024;
+
+class FeedSession {
+ public:
+  FeedSession(walclient::PgSocket& socket, Timeline& timeline, Lsn start, FeedKind kind, std::string reader_name)
+      : socket_(socket),
+        timeline_(timeline),
+        kind_(kind),
+        keepalive_interval_(kind == FeedKind::kFeed ? Timeout(1000) : Timeout(10000)),
+        reader_name_(std::move(reader_name)),
+        wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        reader_(timeline.folder()),
+        next_(start) {
+    CHECK(wakeup_);
+    listener_ = timeline_.add_listener([this] {
+      const uint64_t one = 1;
+      [[maybe_unused]] const ssize_t n = write(wakeup_.get(), &one, sizeof(one));
+    });
+    timeline_.note_reader(listener_, {.name = reader_name_, .received = start, .flushed = Lsn()});
+  }
+  ~FeedSession() { timeline_.remove_listener(listener_); }
+
+  // True: the client has ended the copy and may send another command.
+  Result<bool> run() {
+    while (true) {
+      HELIUM_ASSIGN(const bool done, read_client());
+      if (done) return true;
+      if (timeline_.stopping()) return fail(ErrorCode::kClosed, "the safekeeper is shutting down");
+      HELIUM_ASSIGN(const bool sent, send_some());
+      if (!sent) HELIUM_TRY(wait());
+    }
+  }
+
+ private:
+  Result<bool> read_client() {
+    while (true) {
+      HELIUM_ASSIGN(const auto message, socket_.receive(Timeout(0)));
+      if (!message) return false;
+      if (message->type == 'c') return true;
+      if (message->type == 'X' || message->type == 'f') return fail(ErrorCode::kClosed, "");
+      if (message->type != 'd') return fail(ErrorCode::kCorrupt, "only CopyData belongs into a copy");
+      HELIUM_ASSIGN(const auto status, wire::parse_standby_message(message->payload));
+      if (!status) continue;
+      timeline_.note_reader(listener_, {.name = reader_name_, .received = status->written, .flushed = status->flushed});
+      if (status->reply_requested) HELIUM_TRY(send_keepalive(timeline_.view().commit_lsn));
+    }
+  }
+
+  // False: there is nothing to send now.
+  Result<bool> send_some() {
+    const Timeline::View view = timeline_.view();
+    commit_lsn_ = view.commit_lsn;
+    if (kind_ == FeedKind::kFeed && (!history_sent_ || view.committed_history != history_)) {
+      HELIUM_TRY(socket_.send_copy_data({wire::encode_feed_history(view.committed_history)}));
+      history_ = view.committed_history;
+      history_sent_ = true;
+    }
+    if (next_ >= view.commit_lsn) return false;
+    chunk_.resize(std::min<uint64_t>(kFeedChunk, view.commit_lsn - next_));
+    HELIUM_TRY(reader_.read(next_, chunk_));
+    const auto header = wire::encode_wal_data_header(next_, view.commit_lsn, wire::pg_time_now());
+    HELIUM_TRY(socket_.send_copy_data({header, chunk_}));
+    next_ = next_ + chunk_.size();
+    last_sent_ = Clock::now();
+    return true;
+  }
+
+  Status wait() {
+    const auto due = last_sent_ + keepalive_interval_;
+    const auto now = Clock::now();
+    if (now >= due) return send_keepalive(commit_lsn_);
+    pollfd waiting[2] = {{socket_.fd().get(), POLLIN, 0}, {wakeup_.get(), POLLIN, 0}};
+    const auto left = std::chrono::ceil<Timeout>(due - now);
+    if (poll(waiting, 2, static_cast<int>(left.count())) > 0 && (waiting[1].revents & POLLIN)) {
+      uint64_t count;
+      [[maybe_unused]] const ssize_t n = read(wakeup_.get(), &count, sizeof(count));
+    }
+    return {};
+  }
+
+  Status send_keepalive(Lsn commit_lsn) {
+    last_sent_ = Clock::now();
+    return socket_.send_copy_data({wire::encode_keepalive({.wal_end = commit_lsn}, wire::pg_time_now())});
+  }
+
+  walclient::PgSocket& socket_;
+  Timeline& timeline_;
+  const FeedKind kind_;
+  const Timeout keepalive_interval_;
+  const std::string reader_name_;
+  const Fd wakeup_;
+  uint64_t listener_ = 0;
+  WalReader reader_;
+  Lsn next_;
+  Lsn commit_lsn_;
+  bool history_sent_ = false;
+  TermHistory history_;
+  Bytes chunk_;
+  Clock::time_point last_sent_;  // long ago: the first keepalive goes out at once
+};
+
+Status send_read(walclient::PgSocket& socket, Timeline& timeline, const wire::ReadWal& command) {
+  WalReader reader(timeline.folder());
+  Bytes chunk;
+  for (Lsn at = command.start; at < command.end; at = at + chunk.size()) {
+    chunk.resize(std::min<uint64_t>(kReadChunk, command.end - at));
+    HELIUM_TRY(reader.read(at, chunk));
+    // Bytes may have been cut off while we read them; then the term is another one by now.
+    HELIUM_TRY(timeline.check_uncommitted_read(command.term, command.end));
+    const auto header = wire::encode_wal_data_header(at, command.end, wire::pg_time_now());
+    HELIUM_TRY(socket.send_copy_data({header, chunk}));
+  }
+  return {};
+}
+
+}  // namespace
+
+Status run_feed(walclient::PgSocket& socket, Timeline& timeline, Lsn start, FeedKind kind,
+                const std::string& reader_name) {
+  wire::MessageWriter out;
+  HELIUM_TRY(socket.send(out.copy_both_response().view()));
+  log::info("feed started", {{"timeline", to_string(timeline.id())}, {"reader", reader_name}, {"start_lsn", start}});
+  const Result<bool> ended = FeedSession(socket, timeline, start, kind, reader_name).run();
+  log::info("feed ended", {{"timeline", to_string(timeline.id())},
+                           {"reader", reader_name},
+                           {"reason", ended ? "the client ended it" : ended.error().message}});
+  wire::MessageWriter end;
+  if (!ended) {
+    if (ended.error().code != ErrorCode::kClosed || !ended.error().message.empty()) {
+      end.error_response("FATAL", sqlstate(ended.error().code), ended.error().message);
+      [[maybe_unused]] const Status sent = socket.send(end.view());
+    }
+    return fail(ended.error());
+  }
+  return socket.send(end.begin('c').end().command_complete("START_STREAMING").view());
+}
+
+Status run_read(walclient::PgSocket& socket, Timeline& timeline, const wire::ReadWal& command) {
+  wire::MessageWriter out;
+  HELIUM_TRY(socket.send(out.copy_out_response().view()));
+  const Status sent = send_read(socket, timeline, command);
+  wire::MessageWriter end;
+  if (!sent) {
+    return socket.send(end.error_response("ERROR", sqlstate(sent.error().code), sent.error().message).view());
+  }
+  return socket.send(end.begin('c').end().command_complete("READ_WAL").view());
+}
+
+}  // namespace helium::safekeeper

@@ -1,0 +1,119 @@
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "safekeeper/sessions.h"
+
+namespace helium::safekeeper {
+namespace {
+
+constexpr size_t kReplyBytes = 1024 * 1024;  // an answer at least so often, however fast WAL comes
+
+// One proposer's connection. Appends are written as they come; when the socket has nothing more, one sync and one
+// answer cover them all.
+class PushSession {
+ public:
+  PushSession(std::shared_ptr<walclient::PgSocket> socket, Timeline& timeline)
+      : socket_(std::move(socket)), timeline_(timeline) {
+    // A later term must reach the proposer at once, also while it is silent: its connection's thread wakes up.
+    listener_ = timeline_.add_listener([this] {
+      if (fenced() || timeline_.stopping()) socket_->shutdown_receive();
+    });
+  }
+  ~PushSession() { timeline_.remove_listener(listener_); }
+
+  Status run() {
+    while (true) {
+      const auto message = answer_due_ ? socket_->receive(Timeout(0)) : socket_->receive(std::nullopt);
+      if (fenced()) return tell_fenced();
+      if (!message) return fail(message.error());
+      if (!*message) {
+        HELIUM_TRY(answer());
+        continue;
+      }
+      switch ((*message)->type) {
+        case 'd': break;
+        case 'c': return fail(ErrorCode::kClosed, "the proposer is done");
+        case 'X': return fail(ErrorCode::kClosed, "");
+        default: return refuse({ErrorCode::kCorrupt, "only CopyData belongs into a push"});
+      }
+      const auto decoded = wire::decode_proposer_message((*message)->payload);
+      if (!decoded) return refuse(decoded.error());
+      HELIUM_TRY(std::visit([this](const auto& m) { return on(m); }, *decoded));
+      if (unanswered_bytes_ >= kReplyBytes) HELIUM_TRY(answer());
+    }
+  }
+
+ private:
+  bool fenced() const { return term_ != 0 && timeline_.current_term() > term_; }
+
+  Status on(const wire::Greeting& greeting) {
+    const auto reply = timeline_.greet(greeting);
+    if (!reply) return refuse(reply.error());
+    greeted_ = true;
+    return send(*reply);
+  }
+  Status on(const wire::VoteRequest& request) {
+    if (!greeted_) return refuse({ErrorCode::kInvalid, "a vote request before the greeting"});
+    const auto reply = timeline_.vote(request);
+    if (!reply) return refuse(reply.error());
+    if (reply->term == request.term) term_ = request.term;
+    return send(*reply);
+  }
+  Status on(const wire::Elected& message) {
+    if (!greeted_) return refuse({ErrorCode::kInvalid, "an election before the greeting"});
+    const auto reply = timeline_.elected(message);
+    if (!reply) return refuse(reply.error());
+    term_ = message.term;
+    elected_ = true;
+    log::info("proposer connected", {{"timeline", to_string(timeline_.id())},
+                                     {"term", message.term},
+                                     {"flush_lsn", reply->flush_lsn}});
+    return send(*reply);
+  }
+  Status on(const wire::Append& append) {
+    if (!elected_) return refuse({ErrorCode::kInvalid, "an append before the election"});
+    if (const Status written = timeline_.append(append); !written) return refuse(written.error());
+    answer_due_ = answer_due_ || append.wants_reply;
+    unanswered_bytes_ += append.wal.size();
+    return {};
+  }
+
+  Status answer() {
+    answer_due_ = false;
+    unanswered_bytes_ = 0;
+    return send(timeline_.flush());
+  }
+  Status tell_fenced() {
+    const wire::AppendReply now = timeline_.flush();
+    if (Status sent = send(now); !sent) return sent;
+    return refuse({ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", term_.load(), now.term)});
+  }
+  Status refuse(const Error& error) {
+    log::info("push refused", {{"timeline", to_string(timeline_.id())}, {"term", term_.load()}, {"error", error}});
+    const Timeline::View view = timeline_.view();
+    const Status sent = send(
+        wire::Refusal{.generation = view.generation, .term = view.term, .code = error.code, .text = error.message});
+    if (sent) socket_->close_gently();
+    return fail(ErrorCode::kClosed, "refused");
+  }
+  Status send(const wire::AcceptorMessage& message) { return socket_->send_copy_data({wire::encode(message)}); }
+
+  const std::shared_ptr<walclient::PgSocket> socket_;
+  Timeline& timeline_;
+  uint64_t listener_ = 0;
+  bool greeted_ = false;
+  bool elected_ = false;
+  std::atomic<uint64_t> term_ = 0;  // that this proposer has; the listener reads it
+  bool answer_due_ = false;
+  size_t unanswered_bytes_ = 0;
+};
+
+}  // namespace
+
+Status run_push(const std::shared_ptr<walclient::PgSocket>& socket, Timeline& timeline) {
+  wire::MessageWriter out;
+  HELIUM_TRY(socket->send(out.copy_both_response().view()));
+  return PushSession(socket, timeline).run();
+}
+
+}  // namespace helium::safekeeper

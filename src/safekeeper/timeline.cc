@@ -1,0 +1,397 @@
+#include "safekeeper/timeline.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "io/durable_file.h"
+#include "pg/constants.h"
+#include "walclient/pg_socket.h"
+
+namespace helium::safekeeper {
+namespace {
+
+constexpr size_t kWaitingForCommitMax = 1024;
+constexpr auto kControlInterval = std::chrono::seconds(5);
+constexpr Timeout kCatchUpStall = std::chrono::seconds(10);
+
+}  // namespace
+
+Status Timeline::create(const std::filesystem::path& folder, const ControlFile& initial) {
+  HELIUM_TRY(make_folders(folder));
+  HELIUM_TRY(WalStorage::create(folder, initial.acceptor.start_lsn, initial.system_id,
+                                static_cast<int>(initial.pg_version)));
+  // Last: a folder without a control file is no timeline.
+  return write_durable(folder / kControlFileName, encode_control_file(initial));
+}
+
+Result<std::shared_ptr<Timeline>> Timeline::open(const std::filesystem::path& folder, uint64_t safekeeper_id,
+                                                 Metrics& metrics) {
+  HELIUM_ASSIGN(const Bytes file, read_file(folder / kControlFileName));
+  Result<ControlFile> control = decode_control_file(file);
+  if (!control) return fail(std::move(control).error().context(fmt::format("open timeline '{}'", folder.string())));
+  if (control->safekeeper_id != safekeeper_id) {
+    return fail(ErrorCode::kInvalid,
+                fmt::format("timeline '{}' belongs to safekeeper {}, this is safekeeper {}: an acceptor never takes "
+                            "another one's place",
+                            folder.string(), control->safekeeper_id, safekeeper_id));
+  }
+  HELIUM_ASSIGN(auto storage, WalStorage::open(folder, {.verify_lsn = control->verify_lsn,
+                                                        .flushed_lsn = control->flushed_lsn}));
+  return std::shared_ptr<Timeline>(new Timeline(std::move(*control), std::move(storage), metrics));
+}
+
+Timeline::Timeline(ControlFile control, std::unique_ptr<WalStorage> storage, Metrics& metrics)
+    : metrics_(metrics),
+      current_term_(control.acceptor.term),
+      storage_(std::move(storage)),
+      control_(std::move(control)),
+      control_written_(Clock::now()),
+      acceptor_(control_.acceptor, storage_->record_end()) {}
+
+Timeline::~Timeline() {
+  if (!std::filesystem::exists(folder() / kControlFileName)) return;  // deleted
+  flush();
+  const std::scoped_lock lock(control_mutex_);
+  const Status written = write_control(acceptor_.state(), acceptor_.flush_lsn(), storage_->verify_lsn());
+  if (!written) log::warn("timeline closed without writing its positions down", {{"error", written.error()}});
+}
+
+Timeline::View Timeline::view() const {
+  const std::lock_guard lock(state_mutex_);
+  const AcceptorState& state = acceptor_.state();
+  return {.generation = state.generation,
+          .term = state.term,
+          .log_term = acceptor_.log_term(),
+          .start_lsn = state.start_lsn,
+          .flush_lsn = acceptor_.flush_lsn(),
+          .commit_lsn = state.commit_lsn,
+          .history = state.history,
+          .committed_history = acceptor_.committed_history()};
+}
+
+Status Timeline::check_running() const {
+  if (stopping_) return fail(ErrorCode::kCanceled, "the safekeeper is shutting down or the timeline is being deleted");
+  return {};
+}
+
+Result<wire::GreetingReply> Timeline::greet(const wire::Greeting& greeting) {
+  HELIUM_TRY(check_running());
+  if (greeting.timeline != id()) return fail(ErrorCode::kInvalid, "the greeting names another timeline");
+  if (greeting.pg_version != control_.pg_version) {
+    return fail(ErrorCode::kInvalid, fmt::format("the compute runs PostgreSQL {}, timeline {} is of version {}",
+                                                 greeting.pg_version, to_string(id()), control_.pg_version));
+  }
+  if (greeting.system_id != 0 && greeting.system_id != control_.system_id) {
+    return fail(ErrorCode::kInvalid, fmt::format("the compute's system identifier is {}, timeline {} has {}",
+                                                 greeting.system_id, to_string(id()), control_.system_id));
+  }
+  const std::lock_guard lock(state_mutex_);
+  HELIUM_TRY(acceptor_.check_generation(greeting.generation));
+  return wire::GreetingReply{.version = wire::kWalCommitVersion,
+                             .generation = acceptor_.state().generation,
+                             .safekeeper_id = control_.safekeeper_id,
+                             .term = acceptor_.state().term,
+                             .pg_version = control_.pg_version,
+                             .system_id = control_.system_id,
+                             .timeline_start_lsn = acceptor_.state().start_lsn};
+}
+
+Result<wire::VoteReply> Timeline::vote(const wire::VoteRequest& request) {
+  Result<Acceptor::VoteDecision> decision = fail(ErrorCode::kInternal, "");
+  {
+    const std::lock_guard write_lock(write_mutex_);
+    HELIUM_TRY(check_running());
+    flush_locked();
+    const std::lock_guard control_lock(control_mutex_);
+    {
+      const std::lock_guard lock(state_mutex_);
+      decision = acceptor_.on_vote_request(request);
+    }
+    if (!decision) return fail(decision.error());
+    if (!decision->persist) return decision->reply;
+    HELIUM_TRY(write_control(*decision->persist, acceptor_.flush_lsn(), storage_->verify_lsn()));
+    const std::lock_guard lock(state_mutex_);
+    acceptor_.install(std::move(*decision->persist));
+    current_term_ = acceptor_.state().term;
+  }
+  metrics_.count_vote();
+  log::info("vote given", {{"timeline", to_string(id())},
+                           {"term", request.term},
+                           {"flush_lsn", decision->reply.flush_lsn},
+                           {"history", to_string(decision->reply.history)}});
+  notify();
+  return decision->reply;
+}
+
+Result<wire::AppendReply> Timeline::elected(const wire::Elected& message) {
+  Result<wire::AppendReply> reply = fail(ErrorCode::kInternal, "");
+  {
+    const std::lock_guard write_lock(write_mutex_);
+    HELIUM_TRY(check_running());
+    flush_locked();
+    Result<Acceptor::ElectedDecision> decision = fail(ErrorCode::kInternal, "");
+    {
+      const std::lock_guard lock(state_mutex_);
+      decision = acceptor_.on_elected(message);
+    }
+    if (!decision) return fail(decision.error());
+    reply = adopt(*decision);
+  }
+  notify();
+  return reply;
+}
+
+Result<wire::AppendReply> Timeline::adopt(const Acceptor::ElectedDecision& decision) {
+  const std::lock_guard control_lock(control_mutex_);
+  // Only writers change these, and we are the one.
+  const AcceptorState before = acceptor_.state();
+  const Lsn flush_before = acceptor_.flush_lsn();
+  const Lsn to = decision.truncate_to;
+  const Lsn verify = std::min(storage_->verify_lsn(), to);
+  if (to < control_.flushed_lsn) {
+    // Or recovery would take the truncation for damage.
+    HELIUM_TRY(write_control(before, to, verify));
+  }
+  HELIUM_TRY(storage_->truncate(to));
+  const Status written =
+      decision.persist == control_.acceptor ? Status() : write_control(decision.persist, to, verify);
+  const std::lock_guard lock(state_mutex_);
+  if (!written) {
+    acceptor_.install(before, to);
+    return fail(written.error());
+  }
+  acceptor_.install(decision.persist, to);
+  current_term_ = acceptor_.state().term;
+  std::erase_if(waiting_for_commit_, [&](const Flushed& flushed) { return flushed.lsn > to; });
+  if (to < flush_before) {
+    metrics_.count_truncation();
+    log::info("WAL cut off at the fork point", {{"timeline", to_string(id())},
+                                                {"term", decision.persist.term},
+                                                {"fork_lsn", to},
+                                                {"flush_lsn", flush_before}});
+  }
+  return acceptor_.progress();
+}
+
+Status Timeline::write_control(const AcceptorState& state, Lsn flushed_lsn, Lsn verify_lsn) {
+  ControlFile next = control_;
+  next.acceptor = state;
+  next.flushed_lsn = flushed_lsn;
+  next.verify_lsn = verify_lsn;
+  HELIUM_TRY(write_durable(folder() / kControlFileName, encode_control_file(next)));
+  // Ids and members are read without a lock: they stay untouched.
+  control_.acceptor = state;
+  control_.flushed_lsn = flushed_lsn;
+  control_.verify_lsn = verify_lsn;
+  control_written_ = Clock::now();
+  return {};
+}
+
+Status Timeline::append(const wire::Append& append) {
+  const auto begin = Clock::now();
+  const std::lock_guard write_lock(write_mutex_);
+  HELIUM_TRY(check_running());
+  size_t skip = 0;
+  {
+    const std::lock_guard lock(state_mutex_);
+    const auto decision = acceptor_.on_append(append, storage_->end_of_bytes());
+    if (!decision) return fail(decision.error());
+    skip = decision->skip;
+    if (append.term >= told_commit_term_) {
+      told_commit_lsn_ = append.term > told_commit_term_ ? append.commit_lsn
+                                                         : std::max(told_commit_lsn_, append.commit_lsn);
+      told_commit_term_ = append.term;
+    }
+  }
+  bool rose = false;
+  const ByteView fresh = append.wal.subspan(skip);
+  if (!fresh.empty()) {
+    if (storage_->unsynced_bytes() + fresh.size() > kMaxUnsyncedBytes) rose = flush_locked();
+    const Status written = storage_->write(fresh);
+    {
+      // Whole records in front of an error are good.
+      const std::lock_guard lock(state_mutex_);
+      acceptor_.on_written(storage_->record_end());
+    }
+    if (!written) {
+      metrics_.count_refused_append();
+      return written;
+    }
+    metrics_.observe_append(Clock::now() - begin, fresh.size());
+    if (storage_->wants_next_segment() && hooks_.wants_housekeeping) hooks_.wants_housekeeping();
+  }
+  if (storage_->unsynced_bytes() == 0) {
+    const std::lock_guard lock(state_mutex_);
+    if (acceptor_.on_commit(told_commit_term_, told_commit_lsn_)) {
+      measure_commit();
+      rose = true;
+    }
+  }
+  if (rose) notify();
+  return {};
+}
+
+wire::AppendReply Timeline::flush() {
+  wire::AppendReply reply;
+  bool rose = false, progressed = false;
+  {
+    const std::lock_guard write_lock(write_mutex_);
+    const Lsn flush_before = acceptor_.flush_lsn();  // only writers change it
+    rose = flush_locked();
+    const std::lock_guard lock(state_mutex_);
+    reply = acceptor_.progress();
+    progressed = reply.flush_lsn != flush_before;
+  }
+  if (progressed && hooks_.progressed) hooks_.progressed();
+  if (rose) notify();
+  return reply;
+}
+
+bool Timeline::flush_locked() {
+  const Lsn record_end = storage_->record_end();
+  if (storage_->unsynced_bytes() > 0) {
+    const auto begin = Clock::now();
+    storage_->sync();
+    metrics_.observe_fsync(Clock::now() - begin);
+  }
+  const std::lock_guard lock(state_mutex_);
+  if (record_end > acceptor_.flush_lsn()) {
+    acceptor_.on_flushed(record_end);
+    if (waiting_for_commit_.size() < kWaitingForCommitMax) waiting_for_commit_.push_back({record_end, Clock::now()});
+  }
+  const bool rose = acceptor_.on_commit(told_commit_term_, told_commit_lsn_);
+  if (rose) measure_commit();
+  return rose;
+}
+
+void Timeline::measure_commit() {
+  const auto now = Clock::now();
+  while (!waiting_for_commit_.empty() && waiting_for_commit_.front().lsn <= acceptor_.commit_lsn()) {
+    metrics_.observe_commit(now - waiting_for_commit_.front().at);
+    waiting_for_commit_.pop_front();
+  }
+}
+
+Status Timeline::catch_up(const HostPort& peer, uint32_t generation, uint64_t log_term, const TermHistory& history,
+                          Lsn upto_lsn) {
+  Lsn from;
+  {
+    const std::lock_guard write_lock(write_mutex_);
+    HELIUM_TRY(check_running());
+    flush_locked();
+    Result<Acceptor::ElectedDecision> decision = fail(ErrorCode::kInternal, "");
+    {
+      const std::lock_guard lock(state_mutex_);
+      if (acceptor_.log_term() == log_term && acceptor_.flush_lsn() >= upto_lsn) return {};
+      decision = acceptor_.on_catch_up(generation, log_term, history);
+    }
+    if (!decision) return fail(decision.error());
+    Result<wire::AppendReply> adopted = adopt(*decision);
+    if (!adopted) return fail(adopted.error());
+    from = adopted->flush_lsn;
+  }
+  notify();
+  if (from >= upto_lsn) return {};
+  const auto consume = [&](Lsn start, ByteView bytes) -> Status {
+    return append({.generation = generation, .term = log_term, .wants_reply = false, .start_lsn = start,
+                   .commit_lsn = Lsn(), .wal = bytes});
+  };
+  const Status pulled = walclient::read_wal(peer, id(), log_term, from, upto_lsn, kCatchUpStall, consume);
+  flush();
+  notify();
+  if (!pulled) return fail(Error(pulled.error()).context(fmt::format("catch up from {}", to_string(peer))));
+  log::info("caught up from a peer", {{"timeline", to_string(id())}, {"log_term", log_term}, {"lsn", upto_lsn}});
+  return {};
+}
+
+void Timeline::on_peer(uint32_t generation, const MemberProgress& progress) {
+  const bool member = std::ranges::any_of(control_.members, [&](const Member& m) { return m.id == progress.safekeeper_id; });
+  if (!member || progress.safekeeper_id == control_.safekeeper_id) return;
+  bool rose = false;
+  {
+    const std::lock_guard lock(state_mutex_);
+    if (generation != acceptor_.state().generation) return;
+    peers_[progress.safekeeper_id] = progress;
+    std::vector<MemberProgress> peers;
+    for (const auto& [id, peer] : peers_) peers.push_back(peer);
+    rose = acceptor_.on_peers(peers, control_.members.size());
+    if (rose) measure_commit();
+  }
+  if (rose) notify();
+}
+
+Status Timeline::check_uncommitted_read(uint64_t term, Lsn end) const {
+  HELIUM_TRY(check_running());
+  const std::lock_guard lock(state_mutex_);
+  if (term != acceptor_.state().term && term != acceptor_.log_term()) {
+    return fail(ErrorCode::kFenced, fmt::format("term {} is over: this safekeeper is in term {}, its log in term {}",
+                                                term, acceptor_.state().term, acceptor_.log_term()));
+  }
+  if (end > acceptor_.flush_lsn()) {
+    return fail(ErrorCode::kLsnInFuture, fmt::format("WAL up to {} is not here: flush_lsn is {}", to_string(end),
+                                                     to_string(acceptor_.flush_lsn())));
+  }
+  return {};
+}
+
+uint64_t Timeline::add_listener(std::function<void()> changed) {
+  const std::lock_guard lock(listeners_mutex_);
+  listeners_.emplace(next_listener_, std::move(changed));
+  return next_listener_++;
+}
+
+void Timeline::remove_listener(uint64_t number) {
+  const std::lock_guard lock(listeners_mutex_);
+  listeners_.erase(number);
+  readers_.erase(number);
+}
+
+void Timeline::note_reader(uint64_t number, Reader reader) {
+  const std::lock_guard lock(listeners_mutex_);
+  readers_[number] = std::move(reader);
+}
+
+std::vector<Timeline::Reader> Timeline::readers() const {
+  const std::lock_guard lock(listeners_mutex_);
+  std::vector<Reader> all;
+  for (const auto& [number, reader] : readers_) all.push_back(reader);
+  return all;
+}
+
+void Timeline::notify() {
+  if (hooks_.progressed) hooks_.progressed();
+  const std::lock_guard lock(listeners_mutex_);
+  for (const auto& [number, changed] : listeners_) changed();
+}
+
+void Timeline::housekeep() {
+  if (Status prepared = storage_->prepare_next_segment(); !prepared) {
+    // The writer will try again when it gets there, and tell the proposer.
+    log::warn("cannot prepare the next WAL segment", {{"timeline", to_string(id())}, {"error", prepared.error()}});
+  }
+  // WAL first: verify_lsn and flushed_lsn of one moment. Nobody waits for the control file but elections.
+  const std::lock_guard control_lock(control_mutex_);
+  if (Clock::now() - control_written_ < kControlInterval) return;
+  AcceptorState state;
+  Lsn flushed;
+  {
+    const std::lock_guard lock(state_mutex_);
+    state = acceptor_.state();
+    flushed = acceptor_.flush_lsn();
+  }
+  if (flushed == control_.flushed_lsn && state == control_.acceptor) return;
+  const Lsn verify = std::min(storage_->verify_lsn(), flushed);
+  if (Status written = write_control(state, flushed, verify); !written) {
+    log::warn("cannot write positions down", {{"timeline", to_string(id())}, {"error", written.error()}});
+    control_written_ = Clock::now();
+  }
+}
+
+void Timeline::stop() {
+  stopping_ = true;
+  notify();
+}
+
+}  // namespace helium::safekeeper

@@ -1,0 +1,313 @@
+#include "safekeeper/wal_storage.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "io/durable_file.h"
+#include "pg/constants.h"
+#include "pg/wal_build.h"
+#include "pg/wal_page.h"
+
+namespace helium::safekeeper {
+namespace {
+
+constexpr uint32_t kPgTimeline = 1;
+constexpr size_t kChunk = 1024 * 1024;
+
+const Bytes& zero_chunk() {
+  static const Bytes zeros(kChunk);
+  return zeros;
+}
+
+std::string place_name(Lsn lsn) {
+  return fmt::format("segment {} offset {}", pg::wal_segment_name(kPgTimeline, pg::wal_segment_number(lsn)),
+                     pg::wal_segment_offset(lsn));
+}
+
+// Writes `content` and zeros up to a whole segment under a temporary name, syncs, renames.
+Status create_segment(const std::filesystem::path& folder, uint64_t segno, ByteView content) {
+  const std::filesystem::path path = segment_path(folder, segno);
+  std::filesystem::path temporary = path;
+  temporary += ".tmp";
+  const auto fill = [&]() -> Status {
+    HELIUM_ASSIGN(const Fd file, open_file(temporary, O_CREAT | O_TRUNC | O_WRONLY));
+    HELIUM_TRY(pwrite_all(file, content, 0));
+    for (uint64_t at = content.size(); at < pg::kWalSegmentSize;) {
+      const ByteView zeros = ByteView(zero_chunk()).first(std::min<uint64_t>(kChunk, pg::kWalSegmentSize - at));
+      HELIUM_TRY(pwrite_all(file, zeros, at));
+      at += zeros.size();
+    }
+    fsync_or_die(file, temporary.string());
+    return {};
+  };
+  if (Status filled = fill(); !filled) {
+    ::unlink(temporary.c_str());
+    return fail(std::move(filled).error().context(fmt::format("create WAL segment '{}'", path.string())));
+  }
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
+    return fail_errno(fmt::format("create WAL segment '{}'", path.string()), errno);
+  }
+  return sync_folder(folder);
+}
+
+// The end of the last byte in [from, end) of the file that is not zero; `from` if all are.
+Result<uint64_t> last_nonzero(const Fd& file, uint64_t from, uint64_t end) {
+  Bytes chunk(kChunk);
+  for (uint64_t hi = end; hi > from;) {
+    const uint64_t lo = std::max<uint64_t>(from, hi > kChunk ? hi - kChunk : 0);
+    const MutableByteView part(chunk.data(), hi - lo);
+    HELIUM_TRY(pread_exact(file, part, lo));
+    if (std::memcmp(part.data(), zero_chunk().data(), part.size()) != 0) {
+      size_t i = part.size();
+      while (part[i - 1] == std::byte{0}) --i;
+      return lo + i;
+    }
+    hi = lo;
+  }
+  return from;
+}
+
+}  // namespace
+
+std::filesystem::path segment_path(const std::filesystem::path& folder, uint64_t segno) {
+  return folder / pg::wal_segment_name(kPgTimeline, segno);
+}
+
+Status WalStorage::create(const std::filesystem::path& folder, Lsn start, uint64_t system_id, int pg_version) {
+  const std::vector<Bytes> segments = pg::build_sparse_segments(start, {}, system_id, pg_version);
+  return create_segment(folder, pg::wal_segment_number(start), segments.at(0));
+}
+
+Result<std::unique_ptr<WalStorage>> WalStorage::open(const std::filesystem::path& folder, const Recovery& recovery) {
+  std::unique_ptr<WalStorage> storage(new WalStorage(folder, recovery.verify_lsn));
+  HELIUM_TRY(storage->recover(recovery));
+  return storage;
+}
+
+Status WalStorage::recover(const Recovery& recovery) {
+  verify_lsn_ = recovery.verify_lsn;
+  Bytes chunk(kChunk);
+  std::string stopped_by = "the file ends";
+  for (bool more = true; more;) {
+    const Lsn at = decoder_.fed_lsn();
+    const Result<Fd> file = open_file(segment_path(folder_, pg::wal_segment_number(at)), O_RDONLY);
+    if (!file) {
+      if (file.error().code != ErrorCode::kNotFound) return fail(file.error());
+      break;
+    }
+    const uint32_t offset = pg::wal_segment_offset(at);
+    const MutableByteView part(chunk.data(), std::min<uint64_t>(kChunk, pg::kWalSegmentSize - offset));
+    if (Status got = pread_exact(*file, part, offset); !got) {
+      return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {}: {}", folder_.string(), place_name(at),
+                                                   got.error().message));
+    }
+    decoder_.feed(part);
+    while (true) {
+      const auto record = decoder_.next();
+      if (!record) {
+        stopped_by = record.error().message;
+        more = false;
+        break;
+      }
+      if (!*record) break;
+      const Lsn end = (*record)->end_lsn;
+      if (pg::wal_segment_number(end) > pg::wal_segment_number(verify_lsn())) verify_lsn_ = end;
+    }
+  }
+  decoder_.rewind();
+  end_of_bytes_ = decoder_.record_end_lsn();
+  if (end_of_bytes_ < recovery.flushed_lsn) {
+    return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {}: no valid record at {}, though WAL was synced "
+                                                 "up to {} ({})",
+                                                 folder_.string(), place_name(end_of_bytes_), to_string(end_of_bytes_),
+                                                 to_string(recovery.flushed_lsn), stopped_by));
+  }
+  return check_no_wal_behind(end_of_bytes_);
+}
+
+// Where the record at `start` would end if its length is to be believed: the next page must continue it by as much.
+Lsn WalStorage::claimed_end(Lsn start) const {
+  WalReader reader(folder_);
+  std::array<std::byte, 4> length;
+  const Lsn header = pg::wal_record_start_after(start);
+  if (!reader.read(header, length)) return start;
+  const uint64_t total = load<uint32_t>(length.data());
+  const uint64_t room = pg::kWalPageSize - pg::wal_page_offset(header);
+  if (total <= room) return start;
+  std::array<std::byte, pg::kWalShortPageHeader> page;
+  if (!reader.read(header + room, page)) return start;
+  if (pg::pg_version_of_wal_magic(load<uint16_t>(page.data())) == 0 ||
+      Lsn(load<uint64_t>(page.data() + 8)) != header + room || load<uint32_t>(page.data() + 16) != total - room) {
+    return start;
+  }
+  const uint64_t pages = total / (pg::kWalPageSize - pg::kWalLongPageHeader) + 1;
+  return header + total + pages * pg::kWalLongPageHeader;
+}
+
+Status WalStorage::check_no_wal_behind(Lsn record_end) const {
+  // A long record may be torn although most of it was synced: what counts is what lies behind where it would end.
+  const uint64_t first = claimed_end(record_end).bytes() + kMaxUnsyncedBytes + pg::kWalPageSize - 1;
+  Lsn page(first - first % pg::kWalPageSize);
+  std::array<std::byte, 16> header;
+  WalReader reader(folder_);
+  while (reader.read(page, header)) {
+    if (pg::pg_version_of_wal_magic(load<uint16_t>(header.data())) != 0 &&
+        Lsn(load<uint64_t>(header.data() + 8)) == page) {
+      return fail(ErrorCode::kCorrupt,
+                  fmt::format("damaged WAL in '{}': {}: no valid record at {}, though there is WAL at {}",
+                              folder_.string(), place_name(record_end), to_string(record_end), to_string(page)));
+    }
+    page = page + pg::kWalPageSize;
+  }
+  return {};
+}
+
+Status WalStorage::open_segment(uint64_t segno) {
+  if (segment_number_ == segno) return {};
+  if (segment_number_) sync();  // what was written to the one before
+  segment_number_.reset();
+  const std::filesystem::path path = segment_path(folder_, segno);
+  Result<Fd> file = open_file(path, O_RDWR);
+  if (!file && file.error().code == ErrorCode::kNotFound) {
+    const std::lock_guard lock(create_mutex_);
+    if (!std::filesystem::exists(path)) HELIUM_TRY(create_segment(folder_, segno, {}));
+    file = open_file(path, O_RDWR);
+  }
+  if (!file) return fail(std::move(file).error());
+  segment_ = std::move(*file);
+  segment_number_ = segno;
+  return {};
+}
+
+Status WalStorage::write(ByteView bytes) {
+  while (!bytes.empty()) {
+    HELIUM_TRY(open_segment(pg::wal_segment_number(end_of_bytes_)));
+    const uint32_t offset = pg::wal_segment_offset(end_of_bytes_);
+    const ByteView part = bytes.first(std::min<uint64_t>(bytes.size(), pg::kWalSegmentSize - offset));
+    if (Status written = pwrite_all(segment_, part, offset); !written) {
+      drop_tail();
+      return fail(std::move(written).error().context(fmt::format("write WAL at {}", place_name(end_of_bytes_))));
+    }
+    unsynced_ += part.size();
+    end_of_bytes_ = end_of_bytes_ + part.size();
+    if (dirty_end_) dirty_end_ = std::max(*dirty_end_, end_of_bytes_);
+    HELIUM_TRY(parse(part));
+    bytes = bytes.subspan(part.size());
+  }
+  return {};
+}
+
+Status WalStorage::parse(ByteView bytes) {
+  decoder_.feed(bytes);
+  while (true) {
+    const auto record = decoder_.next();
+    if (!record) {
+      drop_tail();
+      return fail(ErrorCode::kCorrupt, fmt::format("what the proposer sent is no WAL: {}", record.error().message));
+    }
+    if (!*record) return {};
+    const Lsn end = (*record)->end_lsn;
+    if (pg::wal_segment_number(end) > pg::wal_segment_number(verify_lsn())) verify_lsn_ = end;
+  }
+}
+
+void WalStorage::sync() {
+  if (unsynced_ == 0) return;
+  fdatasync_or_die(segment_, "WAL segment");
+  unsynced_ = 0;
+}
+
+void WalStorage::drop_tail() {
+  decoder_.rewind();
+  end_of_bytes_ = decoder_.record_end_lsn();
+}
+
+Status WalStorage::truncate(Lsn to) {
+  CHECK(to <= record_end());
+  sync();
+  // Later segments first: their names vanish durably before anything can be appended again.
+  const uint64_t segno = pg::wal_segment_number(to);
+  {
+    const std::lock_guard lock(create_mutex_);
+    bool removed = false;
+    for (uint64_t later = segno + 1; std::filesystem::exists(segment_path(folder_, later)); ++later) {
+      if (::unlink(segment_path(folder_, later).c_str()) != 0) {
+        return fail_errno(fmt::format("remove WAL segment '{}'", segment_path(folder_, later).string()), errno);
+      }
+      removed = true;
+    }
+    if (removed) HELIUM_TRY(sync_folder(folder_));
+    prepared_segment_ = 0;
+    wanted_segment_ = 0;
+  }
+  const Lsn segment_end = pg::wal_segment_start(segno + 1);
+  if (std::filesystem::exists(segment_path(folder_, segno))) {
+    HELIUM_TRY(open_segment(segno));
+    uint64_t from = pg::wal_segment_offset(to);
+    uint64_t dirty_end = pg::kWalSegmentSize;
+    if (dirty_end_ && *dirty_end_ < segment_end) {
+      dirty_end = std::max<uint64_t>(from, *dirty_end_ < to ? 0 : pg::wal_segment_offset(*dirty_end_));
+    } else {
+      HELIUM_ASSIGN(dirty_end, last_nonzero(segment_, from, pg::kWalSegmentSize));
+    }
+    const bool changed = from < dirty_end;
+    while (from < dirty_end) {
+      const ByteView zeros = ByteView(zero_chunk()).first(std::min<uint64_t>(kChunk, dirty_end - from));
+      HELIUM_TRY(pwrite_all(segment_, zeros, from));
+      from += zeros.size();
+    }
+    if (changed) fdatasync_or_die(segment_, "truncated WAL segment");
+  }
+  if (to < record_end()) {
+    decoder_ = pg::WalStreamDecoder(to);
+    verify_lsn_ = std::min(verify_lsn(), to);
+  }
+  drop_tail();
+  dirty_end_ = to;
+  return {};
+}
+
+bool WalStorage::wants_next_segment() {
+  if (pg::wal_segment_offset(end_of_bytes_) < pg::kWalSegmentSize / 2) return false;
+  const uint64_t next = pg::wal_segment_number(end_of_bytes_) + 1;
+  return wanted_segment_.exchange(next) != next;
+}
+
+Status WalStorage::prepare_next_segment() {
+  const uint64_t next = wanted_segment_;
+  if (next == 0 || prepared_segment_ == next) return {};
+  const std::lock_guard lock(create_mutex_);
+  if (wanted_segment_ != next) return {};
+  if (!std::filesystem::exists(segment_path(folder_, next))) HELIUM_TRY(create_segment(folder_, next, {}));
+  prepared_segment_ = next;
+  return {};
+}
+
+Status WalReader::read(Lsn start, MutableByteView bytes) {
+  while (!bytes.empty()) {
+    const uint64_t segno = pg::wal_segment_number(start);
+    if (segment_number_ != segno) {
+      segment_number_.reset();
+      Result<Fd> file = open_file(segment_path(folder_, segno), O_RDONLY);
+      if (!file) {
+        Error error = std::move(file).error();
+        if (error.code == ErrorCode::kNotFound) error.code = ErrorCode::kLsnTooOld;
+        return fail(std::move(error));
+      }
+      segment_ = std::move(*file);
+      segment_number_ = segno;
+    }
+    const uint32_t offset = pg::wal_segment_offset(start);
+    const MutableByteView part = bytes.first(std::min<uint64_t>(bytes.size(), pg::kWalSegmentSize - offset));
+    HELIUM_TRY(pread_exact(segment_, part, offset));
+    start = start + part.size();
+    bytes = bytes.subspan(part.size());
+  }
+  return {};
+}
+
+}  // namespace helium::safekeeper

@@ -1,0 +1,101 @@
+// WalStorage: one timeline's WAL on disk, in PostgreSQL's segment format, and where its last complete record ends.
+//
+// Files: whole 16 MiB segments named as PostgreSQL does, created zeroed and never recycled. Bytes behind the last
+// complete record are a private tail; nobody is told of them (rule 3).
+// Errors: kNoSpace: nothing was lost, try again when there is room; kCorrupt from write(): the bytes are no WAL, the
+//   tail is dropped; kCorrupt from open(): synced WAL is damaged, the text names segment and offset.
+// A failed fsync ends the process.
+// Threads: write, sync, truncate from one thread at a time; prepare_next_segment() and readers from any.
+// Source: PostgreSQL 15 xlog_internal.h. Format: docs/formats/wal_segment.md.
+
+#pragma once
+
+#include <atomic>
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+
+#include "base/bytes.h"
+#include "base/lsn.h"
+#include "base/result.h"
+#include "io/fd.h"
+#include "pg/wal_stream.h"
+
+namespace helium::safekeeper {
+
+// At most so much WAL is written between two syncs. Recovery counts on it: well-formed WAL further behind a bad record
+// proves that the record had been synced, so it is damaged and not merely torn.
+inline constexpr uint64_t kMaxUnsyncedBytes = 4 * 1024 * 1024;
+
+class WalStorage {
+ public:
+  // The first segment of a timeline that starts at `start` (rule 10). Durable on return.
+  static Status create(const std::filesystem::path& folder, Lsn start, uint64_t system_id, int pg_version);
+
+  struct Recovery {
+    Lsn verify_lsn;   // a record end; read from here on
+    Lsn flushed_lsn;  // WAL up to here was synced for sure
+  };
+  static Result<std::unique_ptr<WalStorage>> open(const std::filesystem::path& folder, const Recovery& recovery);
+
+  Lsn end_of_bytes() const { return end_of_bytes_; }  // where the next byte goes
+  Lsn record_end() const { return decoder_.record_end_lsn(); }
+  uint64_t unsynced_bytes() const { return unsynced_; }
+  // A record end near the start of the segment that is being written: where recovery may begin.
+  Lsn verify_lsn() const { return verify_lsn_; }  // from any thread
+
+  // Bytes at end_of_bytes(). The caller syncs before unsynced_bytes() exceeds kMaxUnsyncedBytes.
+  Status write(ByteView bytes);
+  // All that was written is on disk.
+  void sync();
+  // Forgets the private tail without touching the disk: the same bytes will come again.
+  void drop_tail();
+  // `to`: a record end, at most record_end(). Everything behind it that was ever written is zero, durably (rule 4).
+  Status truncate(Lsn to);
+
+  // Creates the segment behind the one that is being written, if it is not there, so that crossing over costs nothing.
+  Status prepare_next_segment();
+  // True once, when half of a segment is written and the next one is not there.
+  bool wants_next_segment();
+
+  const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  WalStorage(std::filesystem::path folder, Lsn verify_lsn) : folder_(std::move(folder)), decoder_(verify_lsn) {}
+  Status recover(const Recovery& recovery);
+  Lsn claimed_end(Lsn start) const;
+  Status check_no_wal_behind(Lsn record_end) const;
+  Status open_segment(uint64_t segno);
+  Status parse(ByteView bytes);
+
+  const std::filesystem::path folder_;
+  pg::WalStreamDecoder decoder_;
+  Lsn end_of_bytes_;
+  std::atomic<Lsn> verify_lsn_;
+  uint64_t unsynced_ = 0;
+  std::optional<Lsn> dirty_end_;  // bytes at and behind it are zero; unknown after recovery
+  Fd segment_;
+  std::optional<uint64_t> segment_number_;
+
+  std::mutex create_mutex_;           // segment files appear and vanish under it
+  std::atomic<uint64_t> wanted_segment_{0};    // to be prepared
+  std::atomic<uint64_t> prepared_segment_{0};
+};
+
+// Reads WAL from segment files; keeps one open. Not thread safe; each reader has its own.
+class WalReader {
+ public:
+  explicit WalReader(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  // All bytes [start, start + bytes.size()). Errors: kLsnTooOld when a segment is not there, kIo, kTruncated.
+  Status read(Lsn start, MutableByteView bytes);
+
+ private:
+  const std::filesystem::path folder_;
+  Fd segment_;
+  std::optional<uint64_t> segment_number_;
+};
+
+std::filesystem::path segment_path(const std::filesystem::path& folder, uint64_t segno);
+
+}  // namespace helium::safekeeper
