@@ -1,0 +1,37 @@
+// page_compare: are the compute's copy of a page and storage's copy the same page?
+//
+// Two right copies may differ in what WAL does not carry: hint bits and whatever PostgreSQL's own consistency check
+// masks. Three things that it masks are compared in full here, because storage must have them right: the bytes of
+// visibility-map pages, PD_ALL_VISIBLE, and GiST's NSN and follow-right flag.
+// Units: pages are 8192 bytes. Errors: none; a page that cannot be masked is compared as it is. Pure.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/bytes.h"
+#include "pg/constants.h"
+#include "pg/rel.h"
+
+namespace helium::compute {
+
+// Whose pages a relation's file holds.
+enum class PageKind : uint8_t { kHeap, kBtree, kHash, kGin, kGist, kSpgist, kBrin, kSequence, kOther };
+// From pg_class.relkind and pg_am.amname.
+PageKind page_kind(char relkind, const std::string& access_method);
+
+struct PageDifference {
+  std::string kind;     // "page", "all_visible", "nsn", "slru"
+  uint32_t offset = 0;  // of the first differing byte
+};
+std::optional<PageDifference> compare_relation_pages(const pg::RelTag& rel, uint32_t blkno, PageKind kind,
+                                                     ByteView local, ByteView remote);
+std::optional<PageDifference> compare_slru_pages(ByteView local, ByteView remote);
+
+// A page that was added to a relation and never written to by WAL: zeros, or an empty page with no LSN. Storage need
+// not have it, or has zeros.
+bool is_unlogged_empty_page(ByteView page);
+
+}  // namespace helium::compute

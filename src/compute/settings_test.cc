@@ -1,0 +1,98 @@
+// Goal: a user's settings reach PostgreSQL, what the file layer depends on cannot be changed, and refusals say why.
+// Method: make_settings and check_user_setting on single settings.
+
+#include "compute/settings.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace helium::compute {
+namespace {
+
+SettingsInput with(std::map<std::string, std::string> user) {
+  SettingsInput input;
+  input.user = std::move(user);
+  input.pg_address = {"127.0.0.1", 55432};
+  return input;
+}
+
+bool forced(const PgSettings& settings, const std::string& text) {
+  return std::ranges::find(settings.command_line, text) != settings.command_line.end();
+}
+
+TEST(Settings, TheFileLayersNeedsAreOnTheCommandLine) {
+  const Result<PgSettings> settings = make_settings(with({}));
+  ASSERT_TRUE(settings);
+  for (const char* text : {"fsync=on", "wal_sync_method=fdatasync", "restart_after_crash=off", "port=55432",
+                           "listen_addresses=127.0.0.1", "unix_socket_directories=", "wal_init_zero=off",
+                           "archive_mode=off", "wal_consistency_checking=gin,gist,hash,spgist,brin,generic"}) {
+    EXPECT_TRUE(forced(*settings, text)) << text;
+  }
+  EXPECT_FALSE(settings->full_page_writes);
+  EXPECT_FALSE(forced(*settings, "summarize_wal=off")) << "15 does not know it";
+}
+
+TEST(Settings, UserSettingsComeBehindTheDefaultsAndAreQuoted) {
+  const Result<PgSettings> settings = make_settings(with({{"search_path", "a'b\\c\nd"}, {"shared_buffers", "1GB"}}));
+  ASSERT_TRUE(settings);
+  EXPECT_NE(settings->postgresql_conf.find("search_path = 'a''b\\\\c\\nd'\n"), std::string::npos);
+  EXPECT_LT(settings->postgresql_conf.find("shared_buffers = '128MB'"), settings->postgresql_conf.find("shared_buffers = '1GB'"));
+}
+
+TEST(Settings, WhatWouldBreakTheFileLayerIsRefusedWithTheReason) {
+  const std::vector<std::pair<const char*, const char*>> bad = {
+      {"fsync", "off"},           {"fsync", "0"},         {"wal_sync_method", "open_sync"}, {"wal_level", "minimal"},
+      {"archive_mode", "always"}, {"summarize_wal", "1"}, {"restart_after_crash", "true"},  {"data_directory", "/x"},
+      {"port", "1"},              {"debug_io_direct", "wal"}, {"io_method", "io_uring"},    {"restore_command", "cp"},
+  };
+  for (const auto& [name, value] : bad) {
+    const Status status = check_user_setting(name, value);
+    ASSERT_FALSE(status) << name;
+    EXPECT_EQ(status.error().code, ErrorCode::kInvalid);
+    EXPECT_NE(status.error().message.find(name), std::string::npos);
+    EXPECT_EQ(status.error().message.find('\n'), std::string::npos);
+    EXPECT_FALSE(make_settings(with({{name, value}})));
+  }
+}
+
+TEST(Settings, TheSameSettingsInTheirAllowedValuesPass) {
+  const std::vector<std::pair<const char*, const char*>> good = {
+      {"fsync", "on"},         {"fsync", "yes"},        {"wal_sync_method", "FDATASYNC"}, {"wal_level", "logical"},
+      {"archive_mode", "off"}, {"full_page_writes", "on"}, {"my.setting", "x"},           {"restore_command", ""},
+  };
+  for (const auto& [name, value] : good) EXPECT_TRUE(check_user_setting(name, value)) << name;
+}
+
+TEST(Settings, NamesThatCouldInjectALineAreRefused) {
+  for (const char* name : {"", "a b", "a=b", "a\nfsync", "'a'", "1a", "a.", "a#"}) EXPECT_FALSE(check_user_setting(name, "1")) << name;
+}
+
+TEST(Settings, FullPageWritesReachTheCheckpoint) {
+  EXPECT_TRUE(make_settings(with({{"full_page_writes", "on"}}))->full_page_writes);
+  EXPECT_FALSE(make_settings(with({{"full_page_writes", "off"}}))->full_page_writes);
+  EXPECT_FALSE(make_settings(with({{"full_page_writes", "maybe"}})));
+}
+
+TEST(Settings, ConsistencyCheckingIsAUnion) {
+  EXPECT_EQ(union_of_lists("gin,gist", " Heap , gin"), "gin,gist,heap");
+  EXPECT_EQ(union_of_lists("gin", "ALL"), "all");
+  EXPECT_EQ(union_of_lists("", ""), "");
+  const Result<PgSettings> settings = make_settings(with({{"wal_consistency_checking", "all"}}));
+  ASSERT_TRUE(settings);
+  EXPECT_TRUE(forced(*settings, "wal_consistency_checking=all"));
+}
+
+TEST(Settings, PreparedTransactionsRaiseTheirLimit) {
+  SettingsInput input = with({{"max_prepared_transactions", "2"}});
+  input.floors.prepared_transactions = 5;
+  const Result<PgSettings> raised = make_settings(input);
+  ASSERT_TRUE(raised);
+  EXPECT_NE(raised->postgresql_conf.find("max_prepared_transactions = 5\n"), std::string::npos);
+  input.user["max_prepared_transactions"] = "7";
+  EXPECT_EQ(make_settings(input)->postgresql_conf.find("max_prepared_transactions = 5\n"), std::string::npos);
+  EXPECT_FALSE(make_settings(with({{"max_prepared_transactions", "many"}})));
+}
+
+}  // namespace
+}  // namespace helium::compute
