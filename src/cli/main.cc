@@ -36,9 +36,17 @@ CLI::App* add_group(CLI::App& parent, const std::string& name, const std::string
 }
 
 void add_mode(CLI::App* command, StopMode& mode) {
-  const std::map<std::string, StopMode> modes{{"fast", StopMode::kFast}, {"immediate", StopMode::kImmediate}};
-  command->add_option("-m,--mode", mode, "fast: end cleanly; immediate: end at once, nothing acknowledged is lost")
-      ->transform(CLI::CheckedTransformer(modes, CLI::ignore_case).description("fast|immediate"))
+  command
+      ->add_option_function<std::string>(
+          "-m,--mode",
+          [&mode](const std::string& text) {
+            if (text != "fast" && text != "immediate") {
+              throw CLI::ValidationError(fmt::format("-m {}: choose 'fast' or 'immediate'", text));
+            }
+            mode = text == "fast" ? StopMode::kFast : StopMode::kImmediate;
+          },
+          "fast: end cleanly; immediate: end at once, nothing acknowledged is lost")
+      ->type_name("fast|immediate")
       ->default_str("fast");
 }
 
