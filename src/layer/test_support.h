@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <map>
@@ -18,7 +19,10 @@ namespace helium::layer {
 class TemporaryFolder {
  public:
   TemporaryFolder() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "helium_layer_XXXXXX").string();
+    // In memory where there is such a folder: many small files, and nothing here depends on a real disk.
+    const std::filesystem::path shm = "/dev/shm";
+    const bool usable = ::access(shm.c_str(), W_OK) == 0;
+    std::string pattern = ((usable ? shm : std::filesystem::temp_directory_path()) / "helium_layer_XXXXXX").string();
     path_ = ::mkdtemp(pattern.data());
   }
   ~TemporaryFolder() { std::filesystem::remove_all(path_); }
