@@ -38,6 +38,7 @@ static_assert(control_at::kCheckpoint + kCheckpointSize + 8 == control_at::kMinR
 
 struct Layout {
   uint32_t control_version;
+  uint32_t catalog_version;  // of the released versions: tells 14, 15 and 16 apart
   size_t nonce_at;  // 18 put default_char_signedness before it
   size_t crc_at;
 };
@@ -45,11 +46,11 @@ struct Layout {
 // Layouts that have been compared with files of the real thing; nothing is assumed for others.
 Result<Layout> layout_of(int pg_version) {
   switch (pg_version) {
-    case 14:
-    case 15:
-    case 16: return Layout{1300, 256, 288};
-    case 17: return Layout{1700, 256, 288};
-    case 18: return Layout{1800, 257, 292};
+    case 14: return Layout{1300, 202107181, 256, 288};
+    case 15: return Layout{1300, 202209061, 256, 288};
+    case 16: return Layout{1300, 202307071, 256, 288};
+    case 17: return Layout{1700, 202406281, 256, 288};
+    case 18: return Layout{1800, 202506291, 257, 292};
     default: return fail(ErrorCode::kInvalid, fmt::format("PostgreSQL {} is not supported", pg_version));
   }
 }
@@ -130,6 +131,10 @@ Result<ControlFile> ControlFile::parse(ByteView file, int pg_version) {
   }
   if (crc32c(file.first(layout.crc_at)) != u32(layout.crc_at)) {
     return fail(ErrorCode::kCorrupt, "pg_control: checksum mismatch");
+  }
+  if (const uint32_t catalog = u32(at::kCatalogVersion); catalog != layout.catalog_version) {
+    return fail(ErrorCode::kInvalid, fmt::format("pg_control: catalog version {}, PostgreSQL {} has {}", catalog,
+                                                 pg_version, layout.catalog_version));
   }
   if (u32(at::kMaxAlign) != 8 || load<double>(file.data() + at::kFloatFormat) != 1234567.0) {
     return fail(ErrorCode::kInvalid, "pg_control: the cluster was made on another kind of machine");

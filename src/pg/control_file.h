@@ -39,7 +39,7 @@ Result<Checkpoint> decode_checkpoint(ByteView bytes, int pg_version);
 // pg_control: its bytes (8192 in the file) with typed access to what Helium reads and writes; the rest stays as it is.
 class ControlFile {
  public:
-  // Errors: kTruncated, kCorrupt (CRC), kInvalid (a control version that is not pg_version's).
+  // Errors: kTruncated, kCorrupt (CRC), kInvalid (not of pg_version, other block or segment sizes, unknown pg_version).
   static Result<ControlFile> parse(ByteView file, int pg_version);
 
   uint64_t system_identifier() const;
