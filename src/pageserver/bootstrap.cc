@@ -1,0 +1,96 @@
+#include "pageserver/bootstrap.h"
+
+#include "pageserver/format.h"
+#include "pg/constants.h"
+#include "redo/xact_record.h"
+
+namespace helium::pageserver {
+namespace {
+
+using layer::Key;
+using layer::KeyKind;
+using layer::KeyRange;
+using layer::Version;
+
+Bytes text_bytes(const std::string& text) {
+  const ByteView bytes = as_bytes(text);
+  return Bytes(bytes.begin(), bytes.end());
+}
+
+// "base/5", or "pg_tblspc/16400/PG_15_202209061/5"; for dbnode 0 the tablespace itself.
+std::string database_folder(uint32_t spcnode, uint32_t dbnode, int pg_version, uint32_t catalog_version) {
+  if (spcnode == pg::kDefaultTablespace) return fmt::format("base/{}", dbnode);
+  const std::string tablespace = fmt::format("pg_tblspc/{}/PG_{}_{}", spcnode, pg_version, catalog_version);
+  return dbnode == 0 ? tablespace : fmt::format("{}/{}", tablespace, dbnode);
+}
+
+struct Collector {
+  const Timeline& timeline;
+  Lsn lsn;
+  uint32_t catalog_version;
+  wire::BootstrapReply& reply;
+
+  void add_file(std::string path, Bytes content) {
+    reply.files.push_back({std::move(path), 0600, std::move(content)});
+  }
+
+  Status add_databases() {
+    const std::string version = std::to_string(timeline.pg_version()) + "\n";
+    add_file("PG_VERSION", text_bytes(version));
+    return timeline.store()->scan_latest(KeyRange::all_of(KeyKind::kDbDir), lsn, [&](const Key& key, const Version&) {
+      const std::string folder =
+          database_folder(key.spcnode(), key.dbnode(), timeline.pg_version(), catalog_version);
+      reply.folders.push_back(folder);
+      if (key.dbnode() != 0) add_file(folder + "/PG_VERSION", text_bytes(version));
+      return true;
+    });
+  }
+
+  Status add_relation_maps() {
+    return timeline.store()->scan_latest(
+        KeyRange::all_of(KeyKind::kRelmap), lsn, [&](const Key& key, const Version& version) {
+          const std::string folder =
+              key.dbnode() == 0 ? "global"
+                                : database_folder(key.spcnode(), key.dbnode(), timeline.pg_version(), catalog_version);
+          add_file(folder + "/pg_filenode.map", version.bytes.to_bytes());
+          return true;
+        });
+  }
+
+  Status add_twophase_files() {
+    return timeline.store()->scan_latest(
+        KeyRange::all_of(KeyKind::kTwophase), lsn, [&](const Key& key, const Version& version) {
+          add_file("pg_twophase/" + redo::twophase_file_name(key.number(), timeline.pg_version()),
+                   version.bytes.to_bytes());
+          return true;
+        });
+  }
+
+  Status add_slru_segments() {
+    HELIUM_ASSIGN(const auto segments, timeline.reader().list_slru(lsn));
+    for (const PageReader::SlruFork& fork : segments) reply.slru_segments.push_back({fork.segment, fork.npages});
+    return {};
+  }
+};
+
+}  // namespace
+
+Result<wire::BootstrapReply> build_bootstrap(const Timeline& timeline, Lsn lsn) {
+  HELIUM_ASSIGN(const Timeline::StartPoint start, timeline.start_point(lsn));
+  HELIUM_ASSIGN(const pg::ControlFile control, timeline.reader().control_file(lsn));
+  wire::BootstrapReply reply;
+  reply.pg_version = static_cast<uint32_t>(timeline.pg_version());
+  reply.system_identifier = timeline.system_identifier();
+  reply.lsn = lsn;
+  reply.prev_record_start = start.record_start;
+  reply.checkpoint = start.checkpoint;
+  reply.control_file = control.encode();
+  Collector collector{timeline, lsn, control.catalog_version(), reply};
+  HELIUM_TRY(collector.add_databases());
+  HELIUM_TRY(collector.add_relation_maps());
+  HELIUM_TRY(collector.add_twophase_files());
+  HELIUM_TRY(collector.add_slru_segments());
+  return reply;
+}
+
+}  // namespace helium::pageserver

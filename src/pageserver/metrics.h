@@ -1,0 +1,60 @@
+// Metrics: what a pageserver counts. Names and meanings: docs/metrics.md.
+//
+// prometheus-cpp stays out of this header. Threads: safe from any.
+
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+
+#include "pg/wal_record.h"
+
+namespace prometheus {
+class Registry;
+}
+
+namespace helium::pageserver {
+
+class Metrics {
+ public:
+  enum class Request : uint8_t { kRelInfo, kListRels, kGetPages, kListSlru, kBootstrap, kCount };
+
+  Metrics();
+  ~Metrics();
+
+  void count_record(const pg::DecodedRecord& record, uint64_t bytes);
+  // From arrival to the answer, and how long of that the asker waited for WAL.
+  void count_request(Request request, std::chrono::nanoseconds total, std::chrono::nanoseconds waited);
+  void count_pages(uint64_t pages, uint64_t refused);
+  void count_connection(int change);
+
+  // Called at each scrape to set the values below.
+  struct TimelineValues {
+    std::string tenant, timeline;
+    uint64_t last_record_lsn = 0;
+    uint64_t disk_consistent_lsn = 0;
+    uint64_t open_layer_bytes = 0;
+    uint64_t frozen_layers = 0;
+    uint64_t delta_layers = 0;
+    uint64_t image_layers = 0;
+    uint64_t layer_file_bytes = 0;
+  };
+  struct Values {
+    std::vector<TimelineValues> timelines;
+    uint64_t page_cache_hits = 0;
+    uint64_t page_cache_misses = 0;
+  };
+  void set_source(std::function<Values()> source);
+
+  std::shared_ptr<prometheus::Registry> registry() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace helium::pageserver
