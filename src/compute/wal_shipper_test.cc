@@ -41,10 +41,9 @@ struct Stream {
   }
 };
 
-Stream make_stream(Lsn start, const std::vector<size_t>& sizes) {
+Stream make_stream(Lsn start, const std::vector<size_t>& sizes, Lsn prev = Lsn(8)) {
   Stream stream{start, {}, {}};
   Lsn at = start;
-  Lsn prev = Lsn(start.bytes() - 8);
   uint8_t fill = 1;
   for (const size_t size : sizes) {
     const Bytes data(size, std::byte{fill++});
@@ -179,6 +178,7 @@ TEST_F(WalShipperTest, ASwitchShipsTheRestOfItsSegment) {
   const Lsn start(0x1000000 + 5 * pg::kWalPageSize + 80);
   Stream stream = make_stream(start, {100});
   Lsn switch_end;
+  const Lsn switch_start = pg::wal_record_start_after(stream.end());
   const Bytes record = pg::build_record(static_cast<uint8_t>(pg::Rmgr::kXlog), 0x40, 0,
                                         pg::wal_record_start_after(start), {});
   const Bytes laid = pg::lay_out_record(stream.end(), record, kSystemId, kVersion, &switch_end);
@@ -195,7 +195,7 @@ TEST_F(WalShipperTest, ASwitchShipsTheRestOfItsSegment) {
   ASSERT_TRUE(shipper.ship(written_));
   expect_shipped(stream, segment_end);
 
-  const Stream next = make_stream(segment_end, {10, 9000});
+  const Stream next = make_stream(segment_end, {10, 9000}, switch_start);
   write_at(next.start, next.bytes);
   ASSERT_TRUE(shipper.ship({written_.seq + 1, page_end(next.end())}));
   EXPECT_EQ(shipper.shipped_lsn(), next.end());
