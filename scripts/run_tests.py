@@ -168,9 +168,9 @@ def run_fuzzers(names):
     with step(f"fuzzers, {FUZZ_SECONDS} s each") as tally:
         sources = sorted((ROOT / "src").glob("*/*_fuzz.cc"))
         sources = [source for source in sources if not names or any(name in source.stem for name in names)]
-        if not sources or not build("fuzz", tally, *[source.stem for source in sources]):
+        if not sources or not build("asan", tally, *[source.stem for source in sources]):
             return
-        programs = [build_dir("fuzz") / "fuzz" / source.stem for source in sources]
+        programs = [build_dir("asan") / "fuzz" / source.stem for source in sources]
         with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
             for program, (ok, output) in zip(programs, pool.map(run_fuzzer, programs)):
                 tally.add(program.name, ok, output)

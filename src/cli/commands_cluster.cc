@@ -99,7 +99,7 @@ Status stop_cluster(StopMode mode) {
     computes = stop_computes(cluster, endpoints, StopMode::kImmediate, kImmediateStopTimeout);
   }
   HELIUM_TRY(std::move(computes));
-  // Readers of WAL before its writers, and the broker last.
+  // All get the signal at once; the broker is told last, and waited for last.
   std::vector<Daemon> daemons = storage_daemons(cluster);
   std::rotate(daemons.begin(), daemons.begin() + 1, daemons.end());
   return stop_daemons(daemons, mode);
