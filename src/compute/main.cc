@@ -55,12 +55,6 @@ Result<Fd> lock_folder() {
   return lock;
 }
 
-Status write_pid_file() {
-  HELIUM_ASSIGN(const Fd file, open_file("compute_ctl.pid", O_CREAT | O_TRUNC | O_WRONLY, 0644));
-  const std::string text = fmt::format("{}\n", ::getpid());
-  return pwrite_all(file, as_bytes(text), 0);
-}
-
 Result<EndpointSpec> read_spec() {
   HELIUM_ASSIGN(const std::string text, read_text_file("endpoint.json"));
   HELIUM_ASSIGN(EndpointSpec spec, parse_endpoint_spec(text));
@@ -85,7 +79,6 @@ Result<int> run(const std::string& endpoint_dir) {
   if (::chdir(endpoint_dir.c_str()) != 0) return fail_errno(fmt::format("enter the endpoint's folder '{}'", endpoint_dir), errno);
   HELIUM_ASSIGN(const EndpointSpec spec, read_spec());
   HELIUM_ASSIGN(const Fd lock, lock_folder());
-  HELIUM_TRY(write_pid_file());
   HELIUM_ASSIGN(const std::optional<RunAs> user, choose_user());
   if (user) {
     HELIUM_TRY(give_working_directory(*user));
@@ -118,12 +111,18 @@ Result<int> run(const std::string& endpoint_dir) {
 }  // namespace
 }  // namespace helium::compute
 
+constexpr int kExitUsage = 2;
+
 int main(int argc, char** argv) {
   helium::block_stop_signals();
   CLI::App app("compute_ctl: runs one endpoint's PostgreSQL on Helium's storage");
   std::string endpoint_dir;
   app.add_option("--endpoint-dir", endpoint_dir, "the endpoint's folder; endpoint.json in it says what to run")->required();
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
 
   const helium::Result<int> status = helium::compute::run(endpoint_dir);
   if (!status) {
