@@ -28,11 +28,10 @@ RelTag main_fork(RelTag rel) {
   return rel;
 }
 
-// Clearing a bit is not ordered with the record that says so: the check image may lack bits that we still have.
-bool vm_image_is_subset(const PageBytes& image, const PageBytes& ours) {
-  for (size_t i = pg::kPageHeaderSize; i < ours.size(); ++i)
-    if ((image[i] & ~ours[i]) != std::byte{0}) return false;
-  return true;
+bool vm_bits_are_subset(const PageBytes& a, const PageBytes& of) {
+  for (size_t i = pg::kPageHeaderSize; i < a.size(); ++i)
+    if ((a[i] & ~of[i]) != std::byte{0}) return false;
+  return std::memcmp(a.data() + 10, of.data() + 10, pg::kPageHeaderSize - 10) == 0;  // the header, without LSN and checksum
 }
 
 }  // namespace
@@ -126,13 +125,25 @@ void Oracle::compare(const pg::DecodedRecord& record, const pg::BlockRef& ref, P
   const Status mask_image = mask_page(record.rmgr, record.info, ref.rel, ref.blkno, image_masked);
   const std::optional<uint32_t> offset = compare_pages(ours_masked, image_masked);
   if (mask_ours && mask_image && !offset) return;
-  if (offset && *offset >= pg::kPageHeaderSize && ref.rel.forknum == Fork::kVm && vm_image_is_subset(image, page)) return;
+  if (offset && ref.rel.forknum == Fork::kVm && vm_difference_is_allowed(record, ref, image, page)) return;
   ++counts.differences;
   note(counts, offset ? fmt::format("{}: differs at byte {}: ours {:#04x}, PostgreSQL's {:#04x}", where, *offset,
                                     static_cast<int>(ours_masked[*offset]), static_cast<int>(image_masked[*offset]))
                       : where + ": cannot be masked");
   pg::set_page_lsn(image, pg::page_lsn(page));
   page = image;  // one difference, counted once
+}
+
+// Clearing a bit is not ordered with the record that says so: the check image may lack bits that we still have.
+// It may have bits that we lack only where their image in WAL was empty (is_never_logged()), and then this record's
+// own bits must agree.
+bool Oracle::vm_difference_is_allowed(const pg::DecodedRecord& record, const pg::BlockRef& ref, const PageBytes& image,
+                                      const PageBytes& ours) const {
+  if (vm_bits_are_subset(image, ours)) return true;
+  if (!is_never_logged(ref.rel, pg::Rmgr::kHeap, ref.blkno)) return false;
+  const pg::BlockRef* heap = record.block(1);
+  return heap != nullptr && vm_bits_are_subset(ours, image) &&
+         get_vm_bits(image, heap->blkno) == get_vm_bits(ours, heap->blkno);
 }
 
 void Oracle::forget_relation(const RelTag& main, uint32_t from_block, bool all_forks) {
@@ -188,8 +199,12 @@ void Oracle::replay_side_effects(const pg::DecodedRecord& record, Lsn end) {
         for (const RelTag& rel : xact->dropped_rels) forget_relation(rel, 0, /*all_forks=*/true);
       break;
     case pg::Rmgr::kDbase:
-      if (const auto dbase = parse_dbase(record, options_.pg_version); dbase && dbase->op == DbaseOp::kCreateFileCopy)
-        copy_database(dbase->src_spcnode, dbase->src_dbnode, dbase->spcnode, dbase->dbnode);
+      if (const auto dbase = parse_dbase(record, options_.pg_version)) {
+        if (dbase->op == DbaseOp::kCreateFileCopy)
+          copy_database(dbase->src_spcnode, dbase->src_dbnode, dbase->spcnode, dbase->dbnode);
+        else if (dbase->op == DbaseOp::kCreateWalLog)
+          wal_log_copies_.emplace(dbase->spcnode, dbase->dbnode);
+      }
       break;
     case pg::Rmgr::kXlog:
       if (const auto change = parse_parameter_change(record)) {
@@ -258,42 +273,71 @@ std::string format_counts(const std::map<std::string, OracleCounts>& counts) {
   return text;
 }
 
-Result<OracleRun> replay_wal_directory(Oracle& oracle, const std::filesystem::path& directory, std::optional<Lsn> start) {
-  std::vector<std::filesystem::path> segments;
-  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
-    const std::string name = entry.path().filename();
-    if (name.size() == 24 && name.find_first_not_of("0123456789ABCDEF") == std::string::npos) segments.push_back(entry.path());
-  }
-  std::sort(segments.begin(), segments.end());
-  std::optional<pg::WalStreamDecoder> decoder;
+namespace {
+
+// Feeds segments in order; `done` when valid WAL has ended.
+struct SegmentReplay {
+  Oracle& oracle;
+  std::optional<Lsn> start;
   OracleRun run;
-  for (const auto& path : segments) {
-    std::ifstream file(path, std::ios::binary);
-    Bytes bytes(pg::kWalSegmentSize);
-    file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
-    bytes.resize(static_cast<size_t>(file.gcount()));
+  std::optional<pg::WalStreamDecoder> decoder;
+  bool done = false;
+
+  Status add(ByteView bytes) {
     HELIUM_ASSIGN(const pg::WalSegmentInfo info, pg::read_segment_info(bytes));
     if (!decoder) {
-      if (start && *start >= info.start_lsn + pg::kWalSegmentSize) continue;
+      if (start && *start >= info.start_lsn + pg::kWalSegmentSize) return {};
       if (!start) {
         HELIUM_ASSIGN(start, pg::find_first_record(bytes, info.start_lsn));
       }
       decoder.emplace(*start);
       run.start = *start;
     }
-    if (info.start_lsn + bytes.size() <= decoder->fed_lsn()) continue;
-    if (info.start_lsn > decoder->fed_lsn()) break;  // a recycled segment, or a gap
-    decoder->feed(ByteView(bytes).subspan(decoder->fed_lsn() - info.start_lsn));
-    while (true) {
+    if (info.start_lsn + bytes.size() <= decoder->fed_lsn()) return {};
+    done = info.start_lsn > decoder->fed_lsn();  // a recycled segment, or a gap
+    if (!done) decoder->feed(bytes.subspan(decoder->fed_lsn() - info.start_lsn));
+    while (!done) {
       const auto record = decoder->next();
-      if (!record) return run;  // the end of valid WAL
-      if (!*record) break;
+      done = !record;
+      if (!record || !*record) break;
       HELIUM_TRY(oracle.replay(**record));
       run.end = (*record)->end_lsn;
       ++run.records;
     }
+    return {};
   }
-  return run;
+};
+
+}  // namespace
+
+Result<OracleRun> replay_wal(Oracle& oracle, ByteView segments) {
+  SegmentReplay replay{oracle, std::nullopt, {}, {}};
+  while (!segments.empty() && !replay.done) {
+    const size_t size = std::min<size_t>(segments.size(), pg::kWalSegmentSize);
+    HELIUM_TRY(replay.add(segments.first(size)));
+    segments = segments.subspan(size);
+  }
+  return replay.run;
+}
+
+Result<OracleRun> replay_wal_directory(Oracle& oracle, const std::filesystem::path& directory, std::optional<Lsn> start) {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    const std::string name = entry.path().filename();
+    if (name.size() == 24 && name.find_first_not_of("0123456789ABCDEF") == std::string::npos) paths.push_back(entry.path());
+  }
+  std::sort(paths.begin(), paths.end());
+  SegmentReplay replay{oracle, start, {}, {}};
+  Bytes bytes;
+  for (const auto& path : paths) {
+    if (replay.done) break;
+    std::ifstream file(path, std::ios::binary);
+    bytes.resize(pg::kWalSegmentSize);
+    file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    bytes.resize(static_cast<size_t>(file.gcount()));
+    if (Status added = replay.add(bytes); !added) return fail(std::move(added).error().context(path.string()));
+  }
+  return replay.run;
 }
 
 }  // namespace helium::redo

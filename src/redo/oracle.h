@@ -82,6 +82,9 @@ class Oracle {
   };
   using SlruKey = std::pair<pg::SlruSegment, uint32_t>;
 
+  bool vm_difference_is_allowed(const pg::DecodedRecord& record, const pg::BlockRef& ref, const PageBytes& image,
+                                const PageBytes& ours) const;
+  bool is_never_logged(const pg::RelTag& rel, pg::Rmgr kind, uint32_t blkno) const;
   PageBytes* find_page(const BlockKey& key);
   void replay_block(const pg::DecodedRecord& record, const pg::BlockRef& ref, Lsn end);
   void compare(const pg::DecodedRecord& record, const pg::BlockRef& ref, PageBytes& page, OracleCounts& counts,
@@ -99,6 +102,7 @@ class Oracle {
   std::set<pg::RelTag> created_;                     // in this WAL: what is not known is zeros
   std::map<pg::RelTag, uint32_t> base_limit_;        // blocks from here on are not the base directory's any more
   std::map<std::pair<uint32_t, uint32_t>, std::pair<uint32_t, uint32_t>> copied_from_;  // (spc, db) ← (spc, db)
+  std::set<std::pair<uint32_t, uint32_t>> wal_log_copies_;  // databases (spc, db) created with STRATEGY wal_log
   std::map<std::string, OracleCounts> counts_;
 };
 
@@ -109,6 +113,8 @@ struct OracleRun {
   Lsn end;
   uint64_t records = 0;
 };
+// The same for the bytes of whole segments in memory (the last one may be cut).
+Result<OracleRun> replay_wal(Oracle& oracle, ByteView segments);
 Result<OracleRun> replay_wal_directory(Oracle& oracle, const std::filesystem::path& directory, std::optional<Lsn> start);
 
 // One line per record type, aligned, totals last.

@@ -147,7 +147,7 @@ Status repair_fragmentation(MutableByteView page) {
     total += max_align(id.length);
     kept[nkept++] = Compaction{number, id};
   }
-  if (total > special - pg::page_lower(page)) return bad("tuples of {} bytes overlap", total);
+  if (pg::page_lower(page) + total > special) return bad("tuples of {} bytes overlap", total);
   compact(page, std::span(kept).first(nkept));
   if (last_used != count) {
     const uint32_t cut = count - last_used;
@@ -214,7 +214,7 @@ Status delete_index_items(MutableByteView page, ByteView numbers) {
     ++nkept;
   }
   if (next != ndelete) return bad("offset {} to delete is out of order or beyond line pointers {}", number_at(next), count);
-  if (total > pg::page_special(page) - pg::page_lower(page)) return bad("tuples of {} bytes overlap", total);
+  if (pg::page_lower(page) + total > pg::page_special(page)) return bad("tuples of {} bytes overlap", total);
   pg::set_page_lower(page, static_cast<uint16_t>(kPageHeaderSize + nkept * kItemIdSize));
   compact(page, std::span(kept).first(nkept));
   return {};

@@ -56,7 +56,8 @@ class Cluster:
         settings = {
             "port": self.port, "listen_addresses": "''", "unix_socket_directories": f"'{self.dir}'",
             "wal_consistency_checking": "all", "full_page_writes": self.args.full_page_writes, "fsync": "off",
-            "wal_keep_size": "60GB", "max_wal_size": "8GB", "checkpoint_timeout": "10min", "wal_compression": "lz4",
+            "wal_keep_size": "60GB", "max_wal_size": "8GB", "checkpoint_timeout": "10min",
+            "wal_compression": "off" if self.args.record_fixture else "lz4", "autovacuum": "off" if self.args.record_fixture else "on",
             "max_prepared_transactions": 64, "track_commit_timestamp": "on", "wal_level": "logical",
             "autovacuum_naptime": "5s", "shared_buffers": "256MB", "log_min_messages": "error",
             "archive_mode": "off", "synchronous_commit": "off",
@@ -101,9 +102,29 @@ class Cluster:
                  "--max-concurrent-tests=20", "--dbname=regression", cwd=work, check=False)
 
 
+    def record_fixture(self, file):
+        """The whole segments of fixture.sql's WAL, cut at its end, as one zstd file."""
+        psql = lambda *commands: self.run(self.bin / "psql", "-qAt", *[x for c in commands for x in ("-c", c)],
+                                          stdout=subprocess.PIPE, text=True).stdout.split()
+        psql("CHECKPOINT", "SELECT pg_switch_wal()", "SELECT txid_current()")
+        first = psql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0]
+        self.run(self.bin / "psql", "-q", "-f", HERE / "fixture.sql", stdout=subprocess.DEVNULL)
+        psql("CHECKPOINT")
+        name, offset = psql("SELECT file_name, file_offset FROM pg_walfile_name_offset(pg_current_wal_flush_lsn())")[0].split("|")
+        wal = b""
+        for path in sorted((self.data / "pg_wal").glob("[0-9A-F]*")):
+            if first <= path.name <= name and len(path.name) == 24:
+                data = path.read_bytes()
+                wal += data[:int(offset)] if path.name == name else data
+        (self.dir / "fixture.wal").write_bytes(wal)
+        subprocess.run(["zstd", "-q", "-f", "--ultra", "-22", "--long=27", self.dir / "fixture.wal", "-o", file], check=True)
+        print(f"{len(wal)} bytes of WAL, {pathlib.Path(file).stat().st_size} compressed")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--oracle", required=True, help="the redo_oracle program")
+    parser.add_argument("--oracle", help="the redo_oracle program")
+    parser.add_argument("--record-fixture", help="only write src/redo/testdata/NAME.wal.zst")
     parser.add_argument("--pg-bin", default="/usr/lib/postgresql/15/bin")
     parser.add_argument("--pg-version", default="15")
     parser.add_argument("--full-page-writes", default="off", choices=["on", "off"])
@@ -118,6 +139,9 @@ def main():
         cluster.create()
         cluster.start()
         try:
+            if args.record_fixture:
+                cluster.record_fixture(args.record_fixture)
+                return 0
             cluster.regress() if args.regress else cluster.workload()
         finally:
             cluster.stop()
