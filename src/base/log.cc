@@ -1,13 +1,13 @@
 #include "base/log.h"
 
 #include <fmt/format.h>
+#include <spdlog/logger.h>
+#include <spdlog/pattern_formatter.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <sys/time.h>
-#include <unistd.h>
 
-#include <atomic>
 #include <cstdlib>
 #include <ctime>
-#include <mutex>
 
 namespace helium::log {
 namespace {
@@ -21,9 +21,27 @@ Level level_from_environment() {
   return Level::kInfo;
 }
 
-std::atomic<Level>& least_level() {
-  static std::atomic<Level> level = level_from_environment();
-  return level;
+spdlog::level::level_enum to_spdlog(Level level) {
+  switch (level) {
+    case Level::kDebug: return spdlog::level::debug;
+    case Level::kInfo: return spdlog::level::info;
+    case Level::kWarn: return spdlog::level::warn;
+    case Level::kError: return spdlog::level::err;
+  }
+  return spdlog::level::info;
+}
+
+// Our line is spdlog's whole message. The sink writes it in one piece, so lines of several threads and processes do not
+// mix. Never destroyed: threads may log while the process ends.
+spdlog::logger& logger() {
+  static spdlog::logger* const made = [] {
+    auto sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+    sink->set_formatter(std::make_unique<spdlog::pattern_formatter>("%v", spdlog::pattern_time_type::utc, "\n"));
+    auto* created = new spdlog::logger("helium", std::move(sink));
+    created->set_level(to_spdlog(level_from_environment()));
+    return created;
+  }();
+  return *made;
 }
 
 void append_quoted(std::string& line, std::string_view text) {
@@ -49,10 +67,10 @@ constexpr std::string_view kNames[] = {"DEBUG", "INFO", "WARN", "ERROR"};
 
 }  // namespace
 
-void set_level(Level least) { least_level() = least; }
+void set_level(Level least) { logger().set_level(to_spdlog(least)); }
 
 void write(Level level, std::string_view message, std::initializer_list<Field> fields) {
-  if (level < least_level().load(std::memory_order_relaxed)) return;
+  if (!logger().should_log(to_spdlog(level))) return;
   timeval now;
   gettimeofday(&now, nullptr);
   tm parts;
@@ -71,9 +89,8 @@ void write(Level level, std::string_view message, std::initializer_list<Field> f
       line += field.text;
     }
   }
-  line += "}\n";
-  // One write per line: lines of several threads and processes do not mix.
-  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, line.data(), line.size());
+  line.push_back('}');
+  logger().log(to_spdlog(level), spdlog::string_view_t(line));
 }
 
 }  // namespace helium::log
