@@ -83,6 +83,7 @@ struct alignas(64) Entry {
   std::atomic<uint32_t> flags;
   std::atomic<uint32_t> lock;           // pid that changes the file's shape (create, truncate, remove); 0 free
   std::atomic<uint32_t> life;           // odd while the file is being removed; an fd of an earlier life is stale
+  std::atomic<uint32_t> shape;          // odd while the file is being shortened or removed: readers wait
   std::atomic<uint32_t> limit;          // leading blocks of this file that storage provides; only ever falls
   std::atomic<uint32_t> first_chunk;    // unit of the chunk of blocks 0..63
   std::atomic<uint32_t> directory;      // first unit of the directory: u32 per chunk, for all others

@@ -16,7 +16,8 @@
 //   filler   remembers the word when it asks storage; begin_fill(that very word) → check the limit again →
 //            write bytes → end_fill; so a fill is late, hence void, after any write, truncation or removal
 //   evicter  begin_evict → check required LSN → punch a hole → end_evict, or cancel_evict
-//   truncate lower the limit first, then discard() each touched block behind it, then shorten the file
+//   truncate raise the file's shape counter (odd: readers wait, and read again), lower the limit, discard() each
+//            touched block behind it, shorten the file, raise the counter again
 //
 // Threads: values. block_state_test.cc explores every interleaving of these actors. Rules: docs/file_layer.md.
 

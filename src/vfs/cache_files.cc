@@ -141,18 +141,19 @@ Result<FillOutcome> CacheFiles::fill(uint32_t index, uint32_t blkno, BlockWord t
 Result<std::optional<Bytes>> CacheFiles::read(uint32_t index, uint32_t blkno) {
   const Entry& entry = arena_.entry(index);
   for (int attempt = 0; attempt < 1000; ++attempt) {
+    const uint32_t shape = entry.shape.load();
     BlockCell* cell = arena_.cell(entry, blkno);
     const BlockWord before{cell == nullptr ? 0 : cell->word.load()};
     const Side side = side_of(blkno, entry.limit.load());
     const bool zero = before.state() == BlockState::kUntouched && side == Side::kLocal;
-    if (!zero && plan_read(before, side) == ReadPlan::kFetch) return std::nullopt;
-    if (zero || plan_read(before, side) == ReadPlan::kRead) {
+    if (shape % 2 == 0 && !zero && plan_read(before, side) == ReadPlan::kFetch) return std::nullopt;
+    if (shape % 2 == 0 && (zero || plan_read(before, side) == ReadPlan::kRead)) {
       HELIUM_ASSIGN(const auto fd, open_file(index));
       Bytes page(kBlockSize);
       const ssize_t got = pread(fd->get(), page.data(), page.size(), static_cast<off_t>(blkno) * kBlockSize);
       if (got < 0) return fail_errno("read cache file", errno);
       const BlockWord after{cell == nullptr ? 0 : cell->word.load()};
-      if (zero ? after == before : still_valid(before, after)) {
+      if (entry.shape.load() == shape && (zero ? after == before : still_valid(before, after))) {
         if (got != static_cast<ssize_t>(page.size())) return std::nullopt;  // behind the end
         return page;
       }

@@ -163,13 +163,18 @@ ssize_t read_blocks(int fd, const iovec* iov, int count, off_t offset) {
   const Range range = blocks_of(offset, vector.size);
   BlockCell* cells[kBlocksPerCall + 1];
   BlockWord words[kBlocksPerCall + 1];
-  for (;;) {
-    if (stale(entry, file)) return fail_with(EIO);
+  for (int round = 0;; ++round) {
+    const uint32_t shape = entry.shape.load(std::memory_order_acquire);
+    if (shape % 2 != 0) {
+      pause_briefly(round);
+      continue;
+    }
+    if (stale(entry, file)) return fail_with(EIO);  // after the counter: a removal shows in one of the two
     for (uint32_t i = 0; i < range.count(); ++i)
       if (const int error = make_readable(file.entry, entry, range.first + i, cells[i], words[i])) return fail_with(error);
     const ssize_t got = real_read(fd, vector, offset);
     std::atomic_thread_fence(std::memory_order_acquire);
-    bool valid = true;
+    bool valid = entry.shape.load(std::memory_order_relaxed) == shape;
     for (uint32_t i = 0; i < range.count() && valid; ++i)
       valid = cells[i] == nullptr || still_valid(words[i], {cells[i]->word.load(std::memory_order_relaxed)});
     if (valid) return got;
@@ -252,8 +257,10 @@ int truncate_blocks(int fd, off_t length) {
   if (!stale(entry, file)) {
     struct stat now;
     if (fstat(fd, &now) != 0) return -1;
+    const ShapeChange change(entry);
     if (length < now.st_size) discard_from(entry, blocks_of(0, static_cast<size_t>(length)).end);
     note_size_change(entry);
+    return REAL(ftruncate)(fd, length);
   }
   return REAL(ftruncate)(fd, length);
 }

@@ -24,6 +24,19 @@ void advise_blocks(int fd, off_t offset, off_t length);
 
 // Under the file's ShapeLock: everything at and behind block `from` is gone, and zeros if it ever comes back.
 void discard_from(Entry& entry, uint32_t from);
+
+// Under the file's ShapeLock, around discard_from and the system call that shortens or removes the file: who
+// reads meanwhile waits, since the blocks that go already look like zeros.
+class ShapeChange {
+ public:
+  explicit ShapeChange(Entry& entry) : entry_(entry) { entry_.shape.fetch_add(1); }
+  ~ShapeChange() { entry_.shape.fetch_add(1); }
+  ShapeChange(const ShapeChange&) = delete;
+  ShapeChange& operator=(const ShapeChange&) = delete;
+
+ private:
+  Entry& entry_;
+};
 void note_size_change(Entry& entry);
 
 }  // namespace helium::vfs

@@ -176,12 +176,16 @@ int unlink_blocks(const MappedPath& path) {
   ShapeLock lock(entry);
   if (REAL(faccessat)(g_process.cache_fd, found.name, F_OK, 0) != 0) return -1;
   entry.life.fetch_add(1);  // odd: who opens waits; open fds are stale from here on
-  discard_from(entry, 0);
-  note_size_change(entry);
-  entry.flags.fetch_and(~kFlagUnlogged);
-  entry.flags.fetch_or(kFlagLocal);  // if the name comes back, it is not what storage has
-  const int result = REAL(unlinkat)(g_process.cache_fd, found.name, 0);
-  const int saved = errno;
+  int result, saved;
+  {
+    const ShapeChange change(entry);
+    discard_from(entry, 0);
+    note_size_change(entry);
+    entry.flags.fetch_and(~kFlagUnlogged);
+    entry.flags.fetch_or(kFlagLocal);  // if the name comes back, it is not what storage has
+    result = REAL(unlinkat)(g_process.cache_fd, found.name, 0);
+    saved = errno;
+  }
   entry.life.fetch_add(1);
   errno = saved;
   return result;

@@ -105,7 +105,7 @@ void find_postgres() {
 
 // The program's calls must reach this library: what a symbol means to everybody is what it means here.
 void prove_interception() {
-  static constexpr const char* kNames[] = {"open", "pread", "pwrite", "lseek", "ftruncate", "fdatasync", "fsync",
+  static constexpr const char* kNames[] = {"open", "pread", "pwrite", "ftruncate", "fdatasync", "fsync",
                                            "unlink", "stat", "fork", "opendir", "posix_fallocate", "pwritev"};
   Dl_info mine;
   dladdr(reinterpret_cast<void*>(&prove_interception), &mine);
