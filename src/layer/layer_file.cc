@@ -29,9 +29,14 @@ Result<Bytes> LayerFile::read(uint64_t offset, size_t size) const {
 }
 
 Result<LayerHeader> LayerFile::header() const {
-  if (header_loaded_.load(std::memory_order_acquire)) return header_;
+  HELIUM_ASSIGN(const LayerHeader* header, loaded_header());
+  return *header;
+}
+
+Result<const LayerHeader*> LayerFile::loaded_header() const {
+  if (header_loaded_.load(std::memory_order_acquire)) return &header_;
   const std::lock_guard lock(mutex_);
-  if (header_loaded_.load(std::memory_order_relaxed)) return header_;
+  if (header_loaded_.load(std::memory_order_relaxed)) return &header_;
   Result<Bytes> bytes = read(0, kLayerHeaderSize);
   if (!bytes) return fail(std::move(bytes).error().context(at("header", 0)));
   Result<LayerHeader> header = decode_layer_header(*bytes);
@@ -41,7 +46,7 @@ Result<LayerHeader> LayerFile::header() const {
   }
   header_ = *header;
   header_loaded_.store(true, std::memory_order_release);
-  return header_;
+  return &header_;
 }
 
 Result<BlockCache::Block> LayerFile::index_page(const LayerHeader& header, uint32_t page_no) const {
@@ -89,10 +94,10 @@ Result<BlockCache::Block> LayerFile::data_block(const LayerHeader& header, const
 }
 
 Result<bool> LayerFile::may_contain(const Key& key) const {
-  HELIUM_ASSIGN(const LayerHeader header, this->header());
+  HELIUM_ASSIGN(const LayerHeader* header, loaded_header());
   const uint64_t hash = key.hash();
-  HELIUM_ASSIGN(const BlockCache::Block page, filter_page(header, filter_page_of(hash, header.filter_pages)));
-  return filter_may_contain(*page, hash, header.filter_pages);
+  HELIUM_ASSIGN(const BlockCache::Block page, filter_page(*header, filter_page_of(hash, header->filter_pages)));
+  return filter_may_contain(*page, hash, header->filter_pages);
 }
 
 Result<LayerFile::Place> LayerFile::find_place(const LayerHeader& header, const Position& position) const {
@@ -159,7 +164,8 @@ Result<SharedBytes> LayerFile::value_of(const LayerHeader& header, const BlockCa
 }
 
 Result<bool> LayerFile::collect(const VersionQuery& query, std::vector<Version>& found) const {
-  HELIUM_ASSIGN(const LayerHeader header, this->header());
+  HELIUM_ASSIGN(const LayerHeader* loaded, loaded_header());
+  const LayerHeader& header = *loaded;
   const Position newest{query.key, query.at};
   HELIUM_ASSIGN(Place place, find_place(header, newest));
   if (!place.page) return false;

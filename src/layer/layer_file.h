@@ -63,6 +63,7 @@ class LayerFile {
     size_t slot = 0;
   };
 
+  Result<const LayerHeader*> loaded_header() const;
   Result<BlockCache::Block> index_page(const LayerHeader& header, uint32_t page_no) const;
   Result<BlockCache::Block> filter_page(const LayerHeader& header, uint32_t page_no) const;
   Result<BlockCache::Block> data_block(const LayerHeader& header, const BlockRef& ref) const;
