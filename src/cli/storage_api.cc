@@ -21,6 +21,11 @@ constexpr Timeout kQuickTimeout = std::chrono::seconds(2);
 constexpr Timeout kCreateTimeout = std::chrono::seconds(120);  // an initdb may run behind it
 constexpr auto kStragglerGrace = std::chrono::milliseconds(50);
 
+Error foreign_answer(const HostPort& server, std::string_view what) {
+  return Error{ErrorCode::kInvalid, fmt::format("what answers at {} is not {}: is the port taken by something else?",
+                                                to_string(server), what)};
+}
+
 Result<json> call(const HostPort& server, std::string_view what, std::string_view method, const std::string& path,
                   const std::string& body, Timeout timeout) {
   Result<std::string> answer = http::expect_ok(http::request(server, method, path, body, timeout));
@@ -29,14 +34,13 @@ Result<json> call(const HostPort& server, std::string_view what, std::string_vie
     if (error.code == ErrorCode::kUnavailable || error.code == ErrorCode::kTimeout) {
       error.message = fmt::format("{} does not answer at {} ({})", what, to_string(server), error.message);
     }
+    // Our daemons explain their errors; a bare status with a page of HTML comes from somebody else.
+    if (error.message.starts_with("HTTP status ")) return fail(foreign_answer(server, what));
     return fail(std::move(error));
   }
   if (answer->empty()) return json();
   json parsed = json::parse(*answer, nullptr, false);
-  if (parsed.is_discarded()) {
-    return fail(ErrorCode::kInvalid,
-                fmt::format("what answers at {} is not {}: is the port taken by something else?", to_string(server), what));
-  }
+  if (parsed.is_discarded()) return fail(foreign_answer(server, what));
   return parsed;
 }
 

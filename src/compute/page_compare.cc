@@ -1,5 +1,7 @@
 #include "compute/page_compare.h"
 
+#include <algorithm>
+
 #include "pg/page.h"
 #include "redo/mask.h"
 
@@ -10,6 +12,11 @@ namespace {
 constexpr size_t kGistOpaqueSize = 16;
 constexpr size_t kGistFlagsAt = 12;
 constexpr uint16_t kGistFollowRight = 1 << 3;
+
+// SP-GiST's metapage (block 0) holds a cache of pages with room that backends share as a hint, behind PostgreSQL's
+// magic number, and that no WAL describes. Source: PostgreSQL 15 spgist_private.h, SpGistMetaPageData.
+constexpr size_t kSpgistHintsAt = 28;
+constexpr size_t kSpgistHintsSize = 8 * 8;
 
 pg::Rmgr rmgr_of(PageKind kind) {
   switch (kind) {
@@ -82,6 +89,9 @@ std::optional<PageDifference> compare_relation_pages(const pg::RelTag& rel, uint
     if (!masked_ours || !masked_theirs) {
       ours.assign(local.begin(), local.end());
       theirs.assign(remote.begin(), remote.end());
+    }
+    if (kind == PageKind::kSpgist && blkno == 0) {
+      for (Bytes* page : {&ours, &theirs}) std::fill_n(page->begin() + kSpgistHintsAt, kSpgistHintsSize, std::byte{0});
     }
   }
   const std::optional<uint32_t> offset = redo::compare_pages(ours, theirs);

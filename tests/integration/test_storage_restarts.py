@@ -148,7 +148,7 @@ def test_connections_stay_when_the_pageserver_is_away_for_a_while(cluster):
         connection.execute("SELECT 1")
         cluster.kill("pageserver")
         connection.execute("SET statement_timeout = '2s'")
-        with pytest.raises(psycopg.errors.QueryCanceled):
+        with pytest.raises(psycopg.Error):  # a wait for storage can be canceled
             connection.execute("SELECT sum(abalance) FROM pgbench_accounts")
         connection.execute("SET statement_timeout = 0")
         cluster.start_daemon("pageserver")

@@ -22,8 +22,8 @@ def waldump(folder, start, end=None):
     """Records from `start` to the end of WAL. Any complaint other than reaching the end is an error."""
     segments = sorted(path.name for path in folder.iterdir() if SEGMENT.fullmatch(path.name))
     command = [PG_BIN / "pg_waldump", "-p", folder, "-s", start]
-    command += ["-e", end] if end else []
-    result = subprocess.run([*command, segments[0], segments[-1]], capture_output=True, text=True, timeout=120)
+    command += ["-e", end, segments[0]] if end else [segments[0], segments[-1]]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
     complaints = [line for line in result.stderr.splitlines()
                   if "first record is after" not in line and "invalid record length at" not in line
                   and "invalid magic number 0000" not in line]
