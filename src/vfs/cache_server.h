@@ -58,7 +58,7 @@ struct CacheMetrics {
   uint64_t blocks_filled = 0;
   uint64_t fills_void = 0;         // late fills dropped: the block was written, truncated or removed meanwhile
   uint64_t fetch_errors = 0;
-  uint64_t wait_micros = 0;        // from taking a request to answering it
+  uint64_t wait_micros = 0;        // of processes for blocks, from taking the request to answering it
   uint64_t arena_bytes_used = 0;
   uint64_t wal_writes = 0;
   uint64_t wal_syncs = 0;
@@ -128,7 +128,9 @@ class CacheServer {
   virtual bool fenced() const = 0;
   virtual void kill_all() = 0;   // SIGKILL to every registered process
   virtual std::vector<pid_t> processes() const = 0;  // alive ones
-  virtual void stop() = 0;       // ends the threads; waits in PostgreSQL processes then end by death only
+  // Ends the threads, and returns when the source has answered every call it was given.
+  // Processes that still wait for a block then end by death only.
+  virtual void stop() = 0;
 
   // --- verification and eviction ---
   // Files that the cache knows and that exist now. `file` is valid during the call; each_block() visits blocks

@@ -256,6 +256,7 @@ bool RequestServer::add_flight(uint32_t index, uint32_t blkno, std::vector<uint3
   required = std::max(required, Lsn(cell->required_lsn.load()));
   Flight& flight = flights_[block_id(index, blkno)];
   flight.ticket = word;
+  flight.started = std::chrono::steady_clock::now();
   if (waiter != nullptr) flight.waiters.push_back(*waiter);
   batch.push_back(blkno);
   return true;
@@ -323,6 +324,8 @@ void RequestServer::landed(uint32_t index, uint32_t blkno, Result<ByteView> page
     const std::lock_guard lock(mutex_);
     const auto flight = flights_.find(block_id(index, blkno));
     waiters = std::move(flight->second.waiters);
+    const auto took = std::chrono::steady_clock::now() - flight->second.started;
+    counters_.micros.fetch_add(waiters.size() * static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(took).count()));
     flights_.erase(flight);
   }
   if (!outcome) {

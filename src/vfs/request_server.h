@@ -9,6 +9,7 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -48,6 +49,7 @@ class RequestServer {
   };
   struct Flight {  // a block on its way
     BlockWord ticket;
+    std::chrono::steady_clock::time_point started;
     std::vector<Waiter> waiters;
   };
   struct Stream {  // how one file is being read

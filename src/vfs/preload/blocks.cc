@@ -155,11 +155,30 @@ class WriteHold {
 
 }  // namespace
 
-ssize_t read_blocks(int fd, const iovec* iov, int count, off_t offset) {
-  const OpenFile file = g_process.file(fd);
-  Entry& entry = g_process.arena.entry(file.entry);
-  const Vector vector(iov, count, offset);
-  if (vector.size == 0 || offset < 0) return real_read(fd, vector, offset);
+namespace {
+
+// The hot path: one block, or a part of one.
+ssize_t read_within_block(int fd, const OpenFile& file, Entry& entry, const Vector& vector, off_t offset) {
+  const auto blkno = static_cast<uint32_t>(offset / kBlockSize);
+  for (int round = 0;; ++round) {
+    const uint32_t shape = entry.shape.load(std::memory_order_acquire);
+    if (shape % 2 != 0) {
+      pause_briefly(round);
+      continue;
+    }
+    if (stale(entry, file)) return fail_with(EIO);  // after the counter: a removal shows in one of the two
+    BlockCell* cell = nullptr;
+    BlockWord word;
+    if (const int error = make_readable(file.entry, entry, blkno, cell, word)) return fail_with(error);
+    const ssize_t got = real_read(fd, vector, offset);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (entry.shape.load(std::memory_order_relaxed) == shape &&
+        (cell == nullptr || still_valid(word, {cell->word.load(std::memory_order_relaxed)})))
+      return got;
+  }
+}
+
+ssize_t read_range(int fd, const OpenFile& file, Entry& entry, const Vector& vector, off_t offset) {
   const Range range = blocks_of(offset, vector.size);
   BlockCell* cells[kBlocksPerCall + 1];
   BlockWord words[kBlocksPerCall + 1];
@@ -169,7 +188,7 @@ ssize_t read_blocks(int fd, const iovec* iov, int count, off_t offset) {
       pause_briefly(round);
       continue;
     }
-    if (stale(entry, file)) return fail_with(EIO);  // after the counter: a removal shows in one of the two
+    if (stale(entry, file)) return fail_with(EIO);
     for (uint32_t i = 0; i < range.count(); ++i)
       if (const int error = make_readable(file.entry, entry, range.first + i, cells[i], words[i])) return fail_with(error);
     const ssize_t got = real_read(fd, vector, offset);
@@ -179,6 +198,17 @@ ssize_t read_blocks(int fd, const iovec* iov, int count, off_t offset) {
       valid = cells[i] == nullptr || still_valid(words[i], {cells[i]->word.load(std::memory_order_relaxed)});
     if (valid) return got;
   }
+}
+
+}  // namespace
+
+ssize_t read_blocks(int fd, const iovec* iov, int count, off_t offset) {
+  const OpenFile file = g_process.file(fd);
+  Entry& entry = g_process.arena.entry(file.entry);
+  const Vector vector(iov, count, offset);
+  if (vector.size == 0 || offset < 0) return real_read(fd, vector, offset);
+  const bool one = offset % kBlockSize + static_cast<off_t>(vector.size) <= kBlockSize;
+  return one ? read_within_block(fd, file, entry, vector, offset) : read_range(fd, file, entry, vector, offset);
 }
 
 ssize_t write_blocks(int fd, const iovec* iov, int count, off_t offset) {
