@@ -211,6 +211,43 @@ TEST(LayerFile, AFileOfAnotherLayerIsRefused) {
   EXPECT_EQ(layer.open()->header().error().code, ErrorCode::kCorrupt);
 }
 
+// docs/formats/layer_file.md, "Worked example". LZ4 may pack differently in another version, so the block is unpacked.
+TEST(LayerFile, TheWorkedExampleOfTheDocument) {
+  const auto bytes_of_hex = [](std::string_view text) {
+    Bytes bytes;
+    for (size_t i = 0; i + 1 < text.size();) {
+      if (text[i] == ' ') {
+        ++i;
+        continue;
+      }
+      bytes.push_back(static_cast<std::byte>(std::stoi(std::string(text.substr(i, 2)), nullptr, 16)));
+      i += 2;
+    }
+    return bytes;
+  };
+  const Key key = Key::rel_size({1663, 5, 16384, pg::Fork::kMain});
+  const LayerRange range{LayerKind::kDelta, {key, key.next()}, LsnRange(Lsn(0x1001), Lsn(0x2001))};
+  const LayerHeader header{range, 16580, 196, 1, 1, 8388, 1, 1, 2, 1};
+  const auto encoded = encode_layer_header(header);
+  EXPECT_EQ(Bytes(encoded.begin(), encoded.end()),
+            bytes_of_hex("4c41 5952 0100 0200 1200 0006 7f00 0000 0500 0040 0000 0000 0000 1200 0006 7f00"
+                         "0000 0500 0040 0000 0000 0001 0000 0000 0110 0000 0000 0000 0120 0000 0000 0000"
+                         "c440 0000 0000 0000 c400 0000 0000 0000 0100 0000 0100 0000 c420 0000 0000 0000"
+                         "0100 0000 0100 0000 0200 0000 0000 0000 0100 0000 0000 0000 0000 0000 165e 46fb"));
+  const Bytes sealed = bytes_of_hex("3400 0000 5400 0000 0100 0000 a17a b0cb f202 0200 0000 1200 0006 7f00 0000 0500"
+                                    "0040 0001 0012 1807 006f 0501 0400 0000 2400 0418 2024 00c0 0300 0000 0400 0000"
+                                    "2800 0000");
+  DataBlockBuilder builder;
+  builder.add({key, Lsn(0x1800)}, ValueKind::kData, true, bytes_of_hex("0200 0000"));
+  builder.add({key, Lsn(0x2000)}, ValueKind::kData, true, bytes_of_hex("0300 0000"));
+  EXPECT_EQ(*unseal_block(sealed, 128), builder.finish());
+  const LeafEntry leaf{{key, Lsn(0x1800)}, {128, 68}};
+  const BuiltIndex index = build_index({&leaf, 1});
+  const Bytes expected = bytes_of_hex("1b34 4924 0000 0000 0100 0000 0000 0000 1200 0006 7f00 0000 0500 0040 0000 0000"
+                                      "0000 0018 0000 0000 0000 8000 0000 0000 0000 4400 0000");
+  EXPECT_EQ(Bytes(index.pages.begin(), index.pages.begin() + static_cast<ptrdiff_t>(expected.size())), expected);
+}
+
 TEST(KeyFilter, PassesEveryKeyAndFewOthers) {
   std::vector<uint64_t> hashes;
   for (uint32_t i = 0; i < 50'000; ++i) hashes.push_back(page(i % 5, i).hash());

@@ -96,8 +96,9 @@ class TimelineStore {
   static Result<std::shared_ptr<TimelineStore>> create(const std::filesystem::path& dir, CreateOptions options);
 
   // Opens what create() made; reads the index file and the folder's list, no layer. Deletes layer files that the
-  // index does not name. Errors: kNotFound: no index here; kCorrupt, kTruncated, kTooNew: of the index; kNotFound
-  // also when the index names a layer file that is missing; errors of `resolve`, which is called once for a branch.
+  // index does not name. A layer file that is missing or has a wrong size is logged, and reads that need it fail.
+  // Errors: kNotFound: no index here; kCorrupt, kTruncated, kTooNew: of the index; errors of `resolve`, which is called
+  // once for a branch and never gives null.
   static Result<std::shared_ptr<TimelineStore>> open(const std::filesystem::path& dir, const AncestorResolver& resolve,
                                                      StoreOptions options = StoreOptions::defaults());
   virtual ~TimelineStore() = default;

@@ -16,7 +16,7 @@
 //       80     4  metadata_size
 //       84     4  layer_count
 //       88     …  metadata, the owner's bytes
-//        …     …  layers, 64 bytes each, in LayerMap order:
+//        …     …  layers, 64 bytes each, in the order in which they were added:
 //                 kind u16, zero u16, key_start 18, key_end 18, lsn_start u64, lsn_end u64, file_size u64
 //        …     4  crc32c over everything before it
 //
