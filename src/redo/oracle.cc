@@ -63,7 +63,7 @@ PageBytes* Oracle::find_page(const BlockKey& key) {
 Status Oracle::replay(const pg::WalRecordView& view) {
   HELIUM_ASSIGN(const pg::DecodedRecord record, pg::decode_record(view.bytes, options_.pg_version));
   replay_side_effects(record, view.end_lsn);
-  for (const pg::BlockRef& ref : record.blocks) replay_block(record, ref, view.end_lsn);
+  for (const pg::BlockRef& ref : record.blocks) replay_block(view, record, ref);
   for_each_vm_effect(record, options_.pg_version, [&](const VmPage& vm) {
     PageBytes* page = find_page({vm.rel, vm.blkno});
     if (page == nullptr) return;
@@ -78,7 +78,8 @@ Status Oracle::replay(const pg::WalRecordView& view) {
   return {};
 }
 
-void Oracle::replay_block(const pg::DecodedRecord& record, const pg::BlockRef& ref, Lsn end) {
+void Oracle::replay_block(const pg::WalRecordView& view, const pg::DecodedRecord& record, const pg::BlockRef& ref) {
+  const Lsn end = view.end_lsn;
   const std::string type = pg::record_type_name(record.rmgr, record.info, options_.pg_version);
   OracleCounts& counts = counts_[ref.id == 0 ? type : fmt::format("{} blk {}", type, ref.id)];
   const BlockKey key{ref.rel, ref.blkno};
@@ -98,6 +99,7 @@ void Oracle::replay_block(const pg::DecodedRecord& record, const pg::BlockRef& r
     }
   }
   const std::string where = fmt::format("{} at {} blk {}, LSN {}", type, pg::to_string(ref.rel), ref.blkno, to_string(end));
+  if (options_.on_redo) options_.on_redo(type, *page, view.bytes);
   if (Status status = redo_block(record, ref, context(ref.rel, ref.blkno, end), *page); !status) {
     ++counts.refused;
     note(counts, status.error().message);

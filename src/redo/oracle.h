@@ -13,6 +13,7 @@
 
 #include <array>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -57,6 +58,8 @@ struct OracleOptions {
   bool data_checksums_or_wal_log_hints = false;
   bool track_commit_timestamp = false;
   std::optional<std::filesystem::path> base;
+  // Called before each redo_block() on a page that is known. For fuzzing seeds.
+  std::function<void(const std::string& type, const PageBytes& page, ByteView record)> on_redo;
 };
 
 class Oracle {
@@ -86,7 +89,7 @@ class Oracle {
                                 const PageBytes& ours) const;
   bool is_never_logged(const pg::RelTag& rel, pg::Rmgr kind, uint32_t blkno) const;
   PageBytes* find_page(const BlockKey& key);
-  void replay_block(const pg::DecodedRecord& record, const pg::BlockRef& ref, Lsn end);
+  void replay_block(const pg::WalRecordView& view, const pg::DecodedRecord& record, const pg::BlockRef& ref);
   void compare(const pg::DecodedRecord& record, const pg::BlockRef& ref, PageBytes& page, OracleCounts& counts,
                const std::string& where);
   void replay_side_effects(const pg::DecodedRecord& record, Lsn end);

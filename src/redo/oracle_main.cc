@@ -1,9 +1,11 @@
 // redo_oracle: replays a pg_wal directory through our redo and compares it with PostgreSQL's check images.
 //
 //   redo_oracle --wal DIR [--base DATADIR] [--final DATADIR] [--start LSN] [--pg-version N] [--hints] [--commit-ts]
+//               [--fuzz-seeds DIR]
 //
 // Exit code: 0 when nothing differs and nothing was refused, 1 when something was, 2 for a bad call.
 
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <iostream>
@@ -19,7 +21,7 @@ namespace helium::redo {
 namespace {
 
 struct Arguments {
-  std::string wal, base, final_directory, start;
+  std::string wal, base, final_directory, start, fuzz_seeds;
   OracleOptions options;
 };
 
@@ -29,7 +31,31 @@ Result<pg::ControlFile> read_control_file(const std::string& data_directory, int
   return pg::ControlFile::parse(as_bytes(text), pg_version);
 }
 
+// One input of redo_fuzz per record type, as small as the first of 20 allows.
+struct FuzzSeeds {
+  std::filesystem::path directory;
+  std::map<std::string, std::pair<int, size_t>> seen;  // type → count, size of the smallest
+
+  void add(std::string type, const PageBytes& page, ByteView record) {
+    auto& [count, smallest] = seen[type];
+    if (count++ >= 20 || (smallest != 0 && record.size() >= smallest)) return;
+    smallest = record.size();
+    std::replace(type.begin(), type.end(), '/', '_');
+    std::ofstream file(directory / type, std::ios::binary);
+    file.put(1);  // version 15
+    file.write(reinterpret_cast<const char*>(page.data()), static_cast<std::streamsize>(page.size()));
+    file.write(reinterpret_cast<const char*>(record.data()), static_cast<std::streamsize>(record.size()));
+  }
+};
+
 Result<bool> run(Arguments arguments) {
+  FuzzSeeds seeds{arguments.fuzz_seeds, {}};
+  if (!arguments.fuzz_seeds.empty()) {
+    std::filesystem::create_directories(seeds.directory);
+    arguments.options.on_redo = [&](const std::string& type, const PageBytes& page, ByteView record) {
+      seeds.add(type, page, record);
+    };
+  }
   std::optional<Lsn> start;
   if (!arguments.base.empty()) {
     arguments.options.base = arguments.base;
@@ -66,6 +92,7 @@ int main(int argc, char** argv) {
   app.add_option("--final", arguments.final_directory, "data directory after the WAL, cleanly stopped");
   app.add_option("--start", arguments.start, "LSN of the first record; default: the base's checkpoint");
   app.add_option("--pg-version", arguments.options.pg_version, "major version");
+  app.add_option("--fuzz-seeds", arguments.fuzz_seeds, "directory for inputs of redo_fuzz, one per record type");
   app.add_flag("--hints", arguments.options.data_checksums_or_wal_log_hints, "data checksums or wal_log_hints are on");
   app.add_flag("--commit-ts", arguments.options.track_commit_timestamp, "track_commit_timestamp is on");
   CLI11_PARSE(app, argc, argv);

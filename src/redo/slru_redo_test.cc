@@ -14,7 +14,7 @@ struct Named {
   uint32_t segno;
   uint32_t page;
   bool will_init;
-  friend auto operator<=>(const Named&, const Named&) = default;
+  friend bool operator==(const Named&, const Named&) = default;
 };
 
 std::vector<Named> effects(const TestRecord& test) {
