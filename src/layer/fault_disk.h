@@ -1,5 +1,6 @@
 // FaultDisk: a Disk for tests, over a real folder. It can lose power before any of its operations, and fill up.
 //
+// fail_once(n): operation n alone fails with kIo, without effect.
 // cut_before(n): operations 0 … n-1 work; number n (an append: after a random part) and all later ones fail with kIo.
 // crash(): what was not synced is partly lost: file content, new names, renames. Then open the folder with
 // real_disk(). Threads: all functions are safe from any thread.
@@ -23,6 +24,10 @@ class FaultDisk : public Disk {
   void cut_before(uint64_t operation) {
     const std::lock_guard lock(mutex_);
     cut_before_ = operation;
+  }
+  void fail_once(uint64_t operation) {
+    const std::lock_guard lock(mutex_);
+    fail_once_ = operation;
   }
   uint64_t operations() const {
     const std::lock_guard lock(mutex_);
@@ -136,7 +141,9 @@ class FaultDisk : public Disk {
   };
 
   Status step() {
-    if (operations_++ >= cut_before_) return fail(ErrorCode::kIo, "the power is off");
+    const uint64_t operation = operations_++;
+    if (operation == fail_once_) return fail(ErrorCode::kIo, "a passing failure");
+    if (operation >= cut_before_) return fail(ErrorCode::kIo, "the power is off");
     return {};
   }
   static void overwrite(const std::filesystem::path& path, const Bytes& content) {
@@ -148,6 +155,7 @@ class FaultDisk : public Disk {
   std::mt19937_64 random_;
   uint64_t operations_ = 0;
   uint64_t cut_before_ = UINT64_MAX;
+  uint64_t fail_once_ = UINT64_MAX;
   bool full_ = false;
   std::map<std::filesystem::path, uint64_t> unsynced_;  // path, bytes that are safe
   std::set<std::filesystem::path> new_names_;

@@ -113,7 +113,7 @@ class TimelineStore {
 
   // The open layer has reached freeze_bytes.
   virtual bool should_freeze() const = 0;
-  virtual uint64_t open_bytes() const = 0;
+  virtual uint64_t open_bytes() const = 0;  // 0: nothing was written since the last freeze
 
   // The open layer becomes immutable and is written out in the background; once it is durable,
   // disk_consistent_lsn() is at least last_record_lsn and metadata() is `metadata`. With an empty open layer only the

@@ -7,7 +7,9 @@
 #include <thread>
 
 #include "layer/fault_disk.h"
+#include "layer/layer_writer.h"
 #include "layer/test_support.h"
+#include "layer/timeline_index.h"
 
 namespace helium::layer {
 namespace {
@@ -353,6 +355,55 @@ TEST(Store, ADamagedLayerHurtsOnlyTheReadsThatNeedIt) {
   auto store = *TimelineStore::open(folder.path() / "t", no_ancestor);
   EXPECT_EQ(store->get_versions(damaged, Lsn(200)).error().code, ErrorCode::kCorrupt);
   EXPECT_EQ(store->get_versions(healthy, Lsn(200))->size(), 1u);
+}
+
+// Goal: an image layer in the middle of a delta layer's LSN range (as compaction will make them) gives each version
+// once, ends chains, and hides what it does not hold. Method: layers and index written by hand.
+TEST(Store, AnImageLayerInsideADeltaLayersRangeEndsChainsAndHides) {
+  const TemporaryFolder folder;
+  const auto dir = folder.path() / "t";
+  { auto store = *TimelineStore::create(dir, root_options(Lsn(5))); }
+  const Key kept = Key::rel_block(test_rel(1), 0);
+  const Key dropped = Key::rel_block(test_rel(1), 1);
+  TimelineIndex index = *decode_timeline_index(*real_disk()->read_all(dir / "index"));
+  index.disk_consistent_lsn = Lsn(100);
+  const auto add_layer = [&](const LayerRange& range, const std::vector<std::pair<Position, ValueKind>>& versions) {
+    auto writer = *LayerWriter::create(real_disk(), dir / "layers" / layer_name(range), range);
+    for (const auto& [position, kind] : versions) {
+      const bool will_init = kind == ValueKind::kImage || position.lsn == Lsn(10);
+      ASSERT_TRUE(is_ok(writer->add(position, kind, will_init, as_bytes("value"))));
+    }
+    index.layers.push_back({range, writer->finish()->file_size});
+  };
+  constexpr auto kRecord = ValueKind::kRecord;
+  add_layer({LayerKind::kDelta, {kept, dropped.next()}, LsnRange(Lsn(6), Lsn(101))},
+            {{{kept, Lsn(10)}, kRecord}, {{kept, Lsn(20)}, kRecord}, {{kept, Lsn(30)}, kRecord}, {{kept, Lsn(40)}, kRecord},
+             {{dropped, Lsn(10)}, kRecord}, {{dropped, Lsn(20)}, kRecord}});
+  add_layer({LayerKind::kImage, KeyRange::all(), LsnRange(Lsn(30), Lsn(31))}, {{{kept, Lsn(30)}, ValueKind::kImage}});
+  ASSERT_TRUE(is_ok(real_disk()->replace_file(dir / "index", encode_timeline_index(index))));
+
+  auto store = *TimelineStore::open(dir, no_ancestor);
+  const auto lsns = [&](const Key& key, Lsn at) {
+    std::vector<uint64_t> found;
+    const auto versions = *store->get_versions(key, at);
+    for (const Version& version : versions) found.push_back(version.lsn.bytes());
+    return found;
+  };
+  EXPECT_EQ(lsns(kept, Lsn(50)), (std::vector<uint64_t>{40, 30}));
+  EXPECT_EQ((*store->get_versions(kept, Lsn(50)))[1].kind, ValueKind::kImage);
+  EXPECT_EQ(lsns(kept, Lsn(30)), (std::vector<uint64_t>{30}));
+  EXPECT_EQ(lsns(kept, Lsn(29)), (std::vector<uint64_t>{20, 10}));
+  EXPECT_EQ(lsns(dropped, Lsn(29)), (std::vector<uint64_t>{20, 10}));
+  EXPECT_EQ(lsns(dropped, Lsn(30)), (std::vector<uint64_t>{}));
+  EXPECT_FALSE((*store->get_latest(dropped, Lsn(50))).has_value());
+  EXPECT_EQ(store->list_versions(kept, Lsn(), Lsn(50))->size(), 4u);
+  const auto scanned = [&](Lsn at) {
+    size_t keys = 0;
+    EXPECT_TRUE(is_ok(store->scan_latest(KeyRange::all(), at, [&](const Key&, const Version&) { return ++keys > 0; })));
+    return keys;
+  };
+  EXPECT_EQ(scanned(Lsn(29)), 2u);
+  EXPECT_EQ(scanned(Lsn(50)), 1u);
 }
 
 TEST(Store, FilesThatTheIndexDoesNotNameAreRemovedAtOpen) {

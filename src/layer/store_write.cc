@@ -40,11 +40,14 @@ Status StoreImpl::write(Lsn lsn, std::span<const Put> puts) {
   return {};
 }
 
-uint64_t StoreImpl::open_bytes() const { return snapshot()->open->memory(); }
+uint64_t StoreImpl::open_bytes() const {
+  const std::shared_ptr<const StoreSnapshot> now = snapshot();
+  return now->open->empty() ? 0 : now->open->memory();
+}
 
 bool StoreImpl::should_freeze() const {
-  const std::shared_ptr<const StoreSnapshot> now = snapshot();
-  return now->open->memory() >= options_.freeze_bytes && !now->open->empty();
+  const uint64_t bytes = open_bytes();
+  return bytes > 0 && bytes >= options_.freeze_bytes;
 }
 
 bool StoreImpl::freeze_would_wait() const {
