@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -431,6 +433,18 @@ HOOK_AS(pid_t, fork, ()) {
   const pid_t child = REAL(fork)();
   if (child == 0) become_child(parent);
   return child;
+}
+
+// PostgreSQL's children ask for a SIGPWR when the postmaster dies (PostmasterDeathSignalInit), which would take the
+// place of the SIGKILL that we asked for: one that waits for a lock would live on.
+HOOK_AS(int, prctl, (int option, ...)) {
+  va_list list;
+  va_start(list, option);
+  unsigned long arguments[4];
+  for (unsigned long& argument : arguments) argument = va_arg(list, unsigned long);
+  va_end(list);
+  if (option == PR_SET_PDEATHSIG && g_process.active() && g_process.arena.header().expect_parent) arguments[0] = SIGKILL;
+  return REAL(prctl)(option, arguments[0], arguments[1], arguments[2], arguments[3]);
 }
 
 HOOK_AS(void, _exit, (int status)) {
