@@ -260,6 +260,9 @@ void Compute::look_for_readiness() {
                                                {"pid", state().postgres_pid},
                                                {"term", life()->term()},
                                                {"lsn", life()->start_lsn()},
+                                               {"elected_ms", life()->phases().elected_ms},
+                                               {"bootstrapped_ms", life()->phases().bootstrapped_ms},
+                                               {"prepared_ms", life()->phases().prepared_ms},
                                                {"start_ms", took}});
   if (cleaner_.joinable()) cleaner_.join();
   cleaner_ = std::thread([] { remove_trash("."); });

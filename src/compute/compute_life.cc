@@ -203,6 +203,10 @@ Status ComputeLife::start_services(const wire::BootstrapReply& bootstrap) {
 }
 
 Status ComputeLife::prepare() {
+  const auto began = std::chrono::steady_clock::now();
+  const auto since = [&] {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - began).count();
+  };
   // The local side needs nothing from the network: it is made meanwhile.
   auto local = std::async(std::launch::async, [this]() -> Status {
     HELIUM_TRY(make_empty_folders("."));
@@ -217,10 +221,12 @@ Status ComputeLife::prepare() {
   Result<walclient::WalProposer::Elected> elected = elect();
   Result<wire::BootstrapReply> answer = fail(ErrorCode::kCanceled, "");
   if (elected) {
+    phases_.elected_ms = since();
     term_ = elected->term;
     start_lsn_ = elected->start_lsn.bytes();
     log::info("elected", {{"term", elected->term}, {"lsn", elected->start_lsn}, {"donor", to_string(elected->donor)}});
     answer = bootstrap(*elected);
+    phases_.bootstrapped_ms = since();
   }
   const Status local_made = local.get();
   if (!elected) return fail(std::move(elected).error());
@@ -229,6 +235,7 @@ Status ComputeLife::prepare() {
 
   HELIUM_TRY(make_local_files(*answer));
   HELIUM_TRY(start_services(*answer));
+  phases_.prepared_ms = since();
   prepared_ = true;
   if (canceled()) return fail(ErrorCode::kCanceled, "the compute is stopping");
   return {};

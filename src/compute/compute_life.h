@@ -53,6 +53,14 @@ class ComputeLife {
   bool damaged() const { return damaged_.load(); }
   bool interception_proven() const { return cache_ && cache_->interception_proven(); }
 
+  // How long prepare() took, for the log.
+  struct Phases {
+    double elected_ms = 0;       // since prepare() began
+    double bootstrapped_ms = 0;  // the pageserver's answer was there
+    double prepared_ms = 0;
+  };
+  const Phases& phases() const { return phases_; }  // after prepare()
+
   // Every PostgreSQL process is as good as dead afterwards; any thread.
   void kill_postgres();
   // Kills what is left, stops all threads; WAL that is not committed by then may or may not be.
@@ -89,6 +97,7 @@ class ComputeLife {
   std::atomic<uint64_t> start_lsn_{0};
   bool ended_ = false;
 
+  Phases phases_;
   pg::SyntheticCheckpoint checkpoint_;
   PgSettings settings_;
   Fd pgdata_;
