@@ -160,6 +160,7 @@ class Server final : public CacheServer {
     for (uint32_t index = 1; index < used; ++index) {
       const Entry& entry = arena_.entry(index);
       if (entry.key.kind != EntryKind::kRelFile && entry.key.kind != EntryKind::kSlruFile) continue;
+      if (arena_.find(entry.key) != index) continue;  // just being made
       const auto nblocks = files_.size_of(entry.key);
       if (!nblocks) continue;
       const uint32_t flags = entry.flags.load();

@@ -501,7 +501,7 @@ TEST_F(Preload, APresentBlockCostsLittleMoreThanTheSystemCall) {
   for (int i = 0; i < 5; ++i)
     best = std::min(best, std::stol(p("speed " + ours + " 50000")) - std::stol(p("speed " + plain + " 50000")));
   printf("a present block costs %ld ns more\n", best);
-  EXPECT_LT(best, 500);  // generous: other processes share the machine
+  EXPECT_LT(best, 300);  // 150 at rest; other processes share the machine
 }
 
 }  // namespace
