@@ -6,7 +6,7 @@ Only records whose redo really ran are counted, and the counts per record type m
 import pytest
 
 # What the TPC-B load, vacuum and the statements below write, whatever full_page_writes says.
-EXPECTED_RMGRS = {"HEAP", "HEAP2", "BTREE", "SEQUENCE"}
+EXPECTED_RMGRS = {"HEAP", "HEAP2", "BTREE", "SEQ"}
 
 
 def oracle_report(cluster, timeline_id=None):
