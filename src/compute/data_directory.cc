@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <set>
 
 #include "base/ids.h"
@@ -76,16 +75,6 @@ Status write_bootstrap_files(const fs::path& pgdata, const wire::BootstrapReply&
   return {};
 }
 
-Status write_wal(const fs::path& pgdata, const wire::BootstrapReply& bootstrap, const pg::SyntheticCheckpoint& checkpoint) {
-  const std::vector<Bytes> segments = pg::build_sparse_segments(
-      bootstrap.lsn, checkpoint.wal, bootstrap.system_identifier, static_cast<int>(bootstrap.pg_version));
-  uint64_t segno = pg::wal_segment_number(bootstrap.lsn);
-  for (const Bytes& segment : segments) {
-    HELIUM_TRY(write_wal_segment(pgdata / "pg_wal" / pg::wal_segment_name(1, segno++), segment));
-  }
-  return {};
-}
-
 }  // namespace
 
 bool is_safe_relative_path(std::string_view path) {
@@ -127,16 +116,19 @@ pg::SyntheticCheckpoint make_start_checkpoint(const wire::BootstrapReply& bootst
                                        bootstrap.system_identifier, static_cast<int>(bootstrap.pg_version));
 }
 
-Status write_wal_segment(const fs::path& path, ByteView segment) {
-  HELIUM_ASSIGN(const Fd file, open_file(path, O_CREAT | O_TRUNC | O_WRONLY, 0600));
-  if (const int error = ::posix_fallocate(file.get(), 0, static_cast<off_t>(segment.size())); error != 0) {
-    return fail_errno(fmt::format("reserve space for '{}'", path.string()), error);
-  }
-  static const Bytes zeros(pg::kWalPageSize);
-  for (size_t at = 0; at < segment.size(); at += zeros.size()) {
-    const ByteView page = segment.subspan(at, std::min(zeros.size(), segment.size() - at));
-    if (std::memcmp(page.data(), zeros.data(), page.size()) == 0) continue;
-    HELIUM_TRY(pwrite_all(file, page, at));
+Status write_wal_segments(const fs::path& pg_wal, const std::vector<pg::WalPiece>& pieces) {
+  Fd file;
+  uint64_t segno = UINT64_MAX;
+  for (const pg::WalPiece& piece : pieces) {
+    if (pg::wal_segment_number(piece.at) != segno) {
+      segno = pg::wal_segment_number(piece.at);
+      const fs::path path = pg_wal / pg::wal_segment_name(1, segno);
+      HELIUM_ASSIGN(file, open_file(path, O_CREAT | O_TRUNC | O_WRONLY, 0600));
+      if (const int error = ::posix_fallocate(file.get(), 0, pg::kWalSegmentSize); error != 0) {
+        return fail_errno(fmt::format("reserve space for '{}'", path.string()), error);
+      }
+    }
+    HELIUM_TRY(pwrite_all(file, piece.bytes, pg::wal_segment_offset(piece.at)));
   }
   return {};
 }
@@ -151,7 +143,10 @@ Status write_data_directory(const fs::path& pgdata, const DataDirectoryInput& in
   control.set_shutdown_checkpoint(input.checkpoint.record_start, input.checkpoint.checkpoint, input.now_seconds);
   HELIUM_TRY(write_plain(pgdata / "global" / "pg_control", control.encode()));
 
-  HELIUM_TRY(write_wal(pgdata, input.bootstrap, input.checkpoint));
+  HELIUM_TRY(write_wal_segments(pgdata / "pg_wal",
+                                pg::build_sparse_pieces(input.bootstrap.lsn, input.checkpoint.wal,
+                                                        input.bootstrap.system_identifier,
+                                                        static_cast<int>(input.bootstrap.pg_version))));
 
   HELIUM_TRY(write_plain(pgdata / "postgresql.conf", as_bytes(input.settings.postgresql_conf)));
   HELIUM_TRY(write_plain(pgdata / "postgresql.auto.conf", {}));

@@ -49,7 +49,7 @@ Status write_data_directory(const std::filesystem::path& pgdata, const DataDirec
 // A path relative to the data directory that stays inside: no empty, "." or ".." component.
 bool is_safe_relative_path(std::string_view path);
 
-// Writes a segment file: its disk space is reserved, zeros are not written.
-Status write_wal_segment(const std::filesystem::path& path, ByteView segment);
+// Writes segment files into `pg_wal`: their disk space is reserved, and only the pieces are written.
+Status write_wal_segments(const std::filesystem::path& pg_wal, const std::vector<pg::WalPiece>& pieces);
 
 }  // namespace helium::compute

@@ -47,16 +47,20 @@ TEST_F(DataDirectoryTest, EarlierLivesAreMovedAsideAndRemoved) {
 }
 
 TEST_F(DataDirectoryTest, WalSegmentsAreWholeFilesWithReservedSpace) {
-  Bytes segment(pg::kWalSegmentSize);
-  segment[5] = std::byte{1};
-  segment[3 * 8192 + 7] = std::byte{2};
-  ASSERT_TRUE(write_wal_segment(folder_ / "segment", segment));
-  const Result<Bytes> back = read_file(folder_ / "segment");
-  ASSERT_TRUE(back);
-  EXPECT_EQ(*back, segment);
-  struct stat status {};
-  ASSERT_EQ(::stat((folder_ / "segment").c_str(), &status), 0);
-  EXPECT_GE(static_cast<uint64_t>(status.st_blocks) * 512, pg::kWalSegmentSize);
+  const Lsn x(2 * pg::kWalSegmentSize - 16);
+  const Bytes wal(48, std::byte{7});  // runs into the next segment
+  ASSERT_TRUE(write_wal_segments(folder_, pg::build_sparse_pieces(x, wal, 77, 15)));
+  const std::vector<Bytes> wanted = pg::build_sparse_segments(x, wal, 77, 15);
+  ASSERT_EQ(wanted.size(), 2u);
+  for (uint64_t segno : {1, 2}) {
+    const fs::path path = folder_ / pg::wal_segment_name(1, segno);
+    const Result<Bytes> back = read_file(path);
+    ASSERT_TRUE(back);
+    EXPECT_EQ(*back, wanted[segno - 1]);
+    struct stat status {};
+    ASSERT_EQ(::stat(path.c_str(), &status), 0);
+    EXPECT_GE(static_cast<uint64_t>(status.st_blocks) * 512, pg::kWalSegmentSize);
+  }
 }
 
 TEST_F(DataDirectoryTest, AnAnswerThatLeadsOutsideIsRefused) {

@@ -30,7 +30,7 @@ struct PostgresCommand {
   int log_fd = -1;                       // stdout and stderr
 };
 
-// Starts it. Errors come from fork only; a failed exec shows as exit status 127 and a line in the log.
+// Starts it. Errors come from making the process only; a failed exec shows as exit status 127 and a line in the log.
 Result<pid_t> spawn_postgres(const PostgresCommand& command);
 
 // What the environment of PostgreSQL is made from: ours, without what would change how it runs.

@@ -114,35 +114,39 @@ SyntheticCheckpoint build_shutdown_checkpoint(Lsn x, Lsn prev_record_start, Chec
   return result;
 }
 
-std::vector<Bytes> build_sparse_segments(Lsn x, ByteView wal, uint64_t system_identifier, int pg_version) {
-  std::vector<Bytes> segments;
+std::vector<WalPiece> build_sparse_pieces(Lsn x, ByteView wal, uint64_t system_identifier, int pg_version) {
+  std::vector<WalPiece> pieces;
   const Lsn segment_start = wal_segment_start(wal_segment_number(x));
-  const auto put = [&](Lsn at, ByteView bytes) {
-    const size_t from_start = at - segment_start;
-    std::ranges::copy(bytes, segments[from_start / kWalSegmentSize].begin() +
-                                 static_cast<ptrdiff_t>(from_start % kWalSegmentSize));
-  };
-  segments.emplace_back(kWalSegmentSize);
-
   // Readers that start at x's page skip to x, as if a record from an earlier page ended there.
   const Lsn page_start(x.bytes() - wal_page_offset(x));
-  if (segment_start != page_start) put(segment_start, encode_wal_page_header({segment_start, system_identifier, 0, pg_version}));
-  if (page_start != x || page_start == segment_start) {
+  if (segment_start != page_start) {
+    pieces.push_back({segment_start, encode_wal_page_header({segment_start, system_identifier, 0, pg_version})});
+  }
+  // At a segment's start `wal` brings the header itself; without any, a reader still wants to know whose segment it is.
+  if (page_start != x || (page_start == segment_start && wal.empty())) {
     const uint32_t header_size = wal_page_header_size(page_start);
     const uint32_t in_page = wal_page_offset(x);
     CHECK(in_page == 0 || in_page >= header_size);
     const uint32_t remaining = in_page == 0 ? 0 : in_page - header_size;
-    put(page_start, encode_wal_page_header({page_start, system_identifier, remaining, pg_version}));
+    pieces.push_back({page_start, encode_wal_page_header({page_start, system_identifier, remaining, pg_version})});
   }
-
   // `wal`, cut where segments meet.
   for (Lsn at = x; !wal.empty();) {
-    const size_t room = kWalSegmentSize - wal_segment_offset(at);
-    const size_t part = std::min(room, wal.size());
-    if (at != x) segments.emplace_back(kWalSegmentSize);
-    put(at, wal.first(part));
+    const size_t part = std::min<size_t>(kWalSegmentSize - wal_segment_offset(at), wal.size());
+    pieces.push_back({at, Bytes(wal.begin(), wal.begin() + static_cast<ptrdiff_t>(part))});
     wal = wal.subspan(part);
     at = at + part;
+  }
+  return pieces;
+}
+
+std::vector<Bytes> build_sparse_segments(Lsn x, ByteView wal, uint64_t system_identifier, int pg_version) {
+  std::vector<Bytes> segments;
+  const uint64_t first = wal_segment_number(x);
+  for (const WalPiece& piece : build_sparse_pieces(x, wal, system_identifier, pg_version)) {
+    const uint64_t index = wal_segment_number(piece.at) - first;
+    while (segments.size() <= index) segments.emplace_back(kWalSegmentSize);
+    std::ranges::copy(piece.bytes, segments[index].begin() + wal_segment_offset(piece.at));
   }
   return segments;
 }

@@ -34,6 +34,15 @@ struct SyntheticCheckpoint {
 SyntheticCheckpoint build_shutdown_checkpoint(Lsn x, Lsn prev_record_start, Checkpoint checkpoint,
                                               uint64_t system_identifier, int pg_version);
 
+// What stands in the local segment files of a compute, or in a branch's first segment at a safekeeper, zeros left out:
+// the header of x's segment, the header of x's page (with xlp_rem_len so that readers skip to x) and, from x on, `wal`,
+// which may run over the segment's end. Ascending; a piece never crosses a segment's end.
+struct WalPiece {
+  Lsn at;
+  Bytes bytes;
+};
+std::vector<WalPiece> build_sparse_pieces(Lsn x, ByteView wal, uint64_t system_identifier, int pg_version);
+
 // A local segment file for a compute or a branch's first segment at a safekeeper: 16 MiB, zeros but for the header of
 // the segment, the header of x's page (with xlp_rem_len so that readers skip to x) and, behind x, `wal`.
 // `wal` may run over the segment's end: then the second segment's bytes come as a second element.
