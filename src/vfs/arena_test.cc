@@ -104,6 +104,24 @@ TEST_F(ArenaTest, RacingProcessesAgree) {
   for (const auto& other : seen) EXPECT_EQ(other, seen.front());
 }
 
+// The table of docs/formats/compute_shared_memory.md.
+static_assert(offsetof(ArenaHeader, agent_pid) == 12 && offsetof(ArenaHeader, units_offset) == 48);
+static_assert(offsetof(ArenaHeader, expect_parent) == 72 && offsetof(ArenaHeader, fence) == 128);
+static_assert(offsetof(ArenaHeader, doorbell) == 192 && offsetof(ArenaHeader, wal_seq) == 256);
+static_assert(offsetof(ArenaHeader, flushed_seq) == 320 && offsetof(ArenaHeader, wal_syncs) == 344);
+static_assert(offsetof(ArenaHeader, entries_used) == 384 && offsetof(ArenaHeader, mail_bits) == 448);
+static_assert(offsetof(ArenaHeader, hint_head) == 960 && offsetof(ArenaHeader, hints) == 968);
+static_assert(offsetof(ProcessSlot, mail) == 4 && offsetof(ProcessSlot, blkno) == 16);
+static_assert(offsetof(Entry, flags) == 24 && offsetof(Entry, shape) == 36 && offsetof(Entry, size_lsn) == 56);
+
+TEST(BlockWord, TheWorkedExampleOfTheDocument) {
+  const BlockWord word{0x18000B};
+  EXPECT_EQ(word.state(), BlockState::kPresent);
+  EXPECT_EQ(word.pins(), 1u);
+  EXPECT_TRUE(word.written());
+  EXPECT_EQ(word.generation(), 1u);
+}
+
 TEST(MailWord, FieldsComeBack) {
   const MailWord word = MailWord::make(0xFFFF, MailState::kDone, 28);
   EXPECT_EQ(word.ticket(), 0xFFFF);

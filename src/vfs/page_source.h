@@ -42,8 +42,10 @@ class PageSource {
   virtual Result<ForkSizes> rel_info(uint32_t spcnode, uint32_t dbnode, uint32_t relnode,
                                      Lsn not_modified_since) = 0;
 
-  // Every fork of every relation of a database (dbnode 0 with the global tablespace: the shared ones).
-  // Asked once per database, when somebody reads its directory.
+  // Every fork of every relation of a database (dbnode 0 with the global tablespace: the shared ones), as it was at
+  // the position the compute started at: what was created since by this compute may be left out or not.
+  // Asked at most twice per database: when several of its relations were asked for, and when somebody reads its
+  // directory.
   virtual Result<std::vector<std::pair<pg::RelTag, uint32_t>>> list_rels(uint32_t spcnode,
                                                                          uint32_t dbnode) = 0;
 

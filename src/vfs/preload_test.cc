@@ -318,6 +318,20 @@ TEST_F(Preload, DirectoriesListWhatStorageHas) {
   EXPECT_EQ(source_->rel_infos, 0);  // the list said it all
 }
 
+TEST_F(Preload, ADatabaseThatIsWorkedInIsLearntAsAWhole) {
+  for (int rel = 1000; rel < 1030; ++rel) put_remote("base/5/" + std::to_string(rel), 1, 'z');
+  Program p = program();
+  for (int rel = 1000; rel < 1010; ++rel) EXPECT_EQ(p("stat base/5/" + std::to_string(rel)), "8192");
+  for (int i = 0; i < 400 && cache_->metrics().list_rels == 0; ++i) usleep(5000);
+  usleep(50000);
+  const int before = source_->rel_infos;
+  for (int rel = 1010; rel < 1030; ++rel) EXPECT_EQ(p("stat base/5/" + std::to_string(rel)), "8192");
+  EXPECT_EQ(p("access base/5/5000"), errno_answer(ENOENT));
+  EXPECT_EQ(p("read " + opened(p, "base/5/1029") + " 0"), "8192 122");
+  EXPECT_EQ(source_->rel_infos, before);
+  EXPECT_EQ(p("ls base/5").substr(0, 8), "100 1000");
+}
+
 TEST_F(Preload, ANewDatabaseIsLocalAndADroppedOneIsGone) {
   Program p = program();
   EXPECT_EQ(p("mkdir base/77"), "0");

@@ -16,6 +16,7 @@ namespace {
 constexpr uint32_t kSleepMicros = 500'000;
 constexpr size_t kStreamsMax = 4096;
 constexpr uint32_t kFirstWindow = 8;
+constexpr uint32_t kQuestionsBeforeList = 8;
 
 int errno_of(const Error& error) { return error.code == ErrorCode::kNoSpace ? ENOSPC : EIO; }
 
@@ -178,13 +179,43 @@ void RequestServer::make_known(const Request& request) {
     becoming_known_.erase(place);
   }
   for (const Waiter& waiter : waiters) reply(waiter, done ? 0 : errno_of(done.error()));
+  if (request.kind == MailKind::kResolve && done) learn_database(arena_.entry(request.entry).key);
+}
+
+Result<ForkSizes> RequestServer::sizes_of(const EntryKey& relation) {
+  {
+    const std::lock_guard lock(mutex_);
+    Learnt& learnt = learnt_[uint64_t{relation.spcnode} << 32 | relation.dbnode];
+    ++learnt.questions;
+    if (learnt.relations) {
+      const auto known = learnt.relations->find(relation.relnode);
+      return known == learnt.relations->end() ? ForkSizes{} : known->second;
+    }
+  }
+  counters_.rel_infos.fetch_add(1);
+  return source_->rel_info(relation.spcnode, relation.dbnode, relation.relnode, Lsn());
+}
+
+void RequestServer::learn_database(const EntryKey& relation) {
+  {
+    const std::lock_guard lock(mutex_);
+    Learnt& learnt = learnt_[uint64_t{relation.spcnode} << 32 | relation.dbnode];
+    if (learnt.asked || learnt.questions < kQuestionsBeforeList) return;
+    learnt.asked = true;
+  }
+  counters_.list_rels.fetch_add(1);
+  const auto rels = source_->list_rels(relation.spcnode, relation.dbnode);
+  if (!rels) return;  // only a convenience: each relation is asked for by itself then
+  std::unordered_map<uint32_t, ForkSizes> relations;
+  for (const auto& [rel, nblocks] : *rels) relations[rel.relnode][static_cast<size_t>(rel.forknum)] = nblocks;
+  const std::lock_guard lock(mutex_);
+  learnt_[uint64_t{relation.spcnode} << 32 | relation.dbnode].relations = std::move(relations);
 }
 
 Status RequestServer::resolve(uint32_t index) {
   const Entry& entry = arena_.entry(index);
   if (entry.flags.load() & kFlagResolved) return {};
-  counters_.rel_infos.fetch_add(1);
-  HELIUM_ASSIGN(const ForkSizes sizes, source_->rel_info(entry.key.spcnode, entry.key.dbnode, entry.key.relnode, Lsn()));
+  HELIUM_ASSIGN(const ForkSizes sizes, sizes_of(entry.key));
   return files_.make_relation_known(index, sizes,
                                     [this](const pg::RelTag& init, uint32_t nblocks) { return init_pages(init, nblocks); });
 }

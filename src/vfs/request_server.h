@@ -69,6 +69,8 @@ class RequestServer {
   void make_known(const Request& request);  // kResolve, kList: merged, one caller does the work
   Status resolve(uint32_t entry);
   Status list(uint32_t entry);
+  Result<ForkSizes> sizes_of(const EntryKey& relation);
+  void learn_database(const EntryKey& relation);  // once it is worth it
   Result<Bytes> init_pages(const pg::RelTag& init, uint32_t nblocks);
 
   void fetch(const Request& request);
@@ -88,6 +90,14 @@ class RequestServer {
   std::mutex mutex_;
   std::unordered_map<BlockId, Flight> flights_;                    // guarded by mutex_
   std::unordered_map<uint32_t, std::vector<Waiter>> becoming_known_;  // guarded by mutex_
+  // Storage's relations of a database, asked for when somebody works in it: spares a question per relation. It
+  // does not age: what storage has of a relation nobody touched here is what it had at the start.
+  struct Learnt {
+    uint32_t questions = 0;
+    bool asked = false;
+    std::optional<std::unordered_map<uint32_t, ForkSizes>> relations;
+  };
+  std::unordered_map<uint64_t, Learnt> learnt_;                    // guarded by mutex_; by spcnode << 32 | dbnode
   std::unordered_map<uint32_t, Stream> streams_;                   // guarded by mutex_, bounded
 
   struct Counters {
