@@ -383,8 +383,6 @@ class Explorer {
 const std::vector<Scenario>& scenarios() {
   using enum Op;
   static const std::vector<Scenario> all = {
-      {"two writes", true, 1, 2, {kWrite, kWrite}},
-      {"one write, two fills", true, 2, 1, {kWrite}},
       {"truncate and extend", true, 1, 1, {kTruncate, kExtend}},
       {"write, truncate, extend", true, 1, 0, {kWrite, kTruncate, kExtend}},
       {"truncate and write", true, 1, 0, {kTruncate, kWrite}},
@@ -392,6 +390,9 @@ const std::vector<Scenario>& scenarios() {
       {"remove, create, extend", true, 1, 1, {kRecreate, kExtend}},
       {"new file: write, write", false, 1, 1, {kWrite, kWrite}},
       {"new file: extend, write, truncate", false, 1, 1, {kExtend, kWrite, kTruncate}},
+      // The large ones last: planted bugs are mostly found before.
+      {"two writes", true, 1, 2, {kWrite, kWrite}},
+      {"one write, two fills", true, 2, 1, {kWrite}},
   };
   return all;
 }
