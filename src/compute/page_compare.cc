@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <algorithm>
+
 #include "pg/page.h"
 #include "redo/mask.h"
 
@@ -31,6 +33,32 @@ pg::Rmgr rmgr_of(PageKind kind) {
     case PageKind::kOther: return pg::Rmgr::kGeneric;
   }
   return pg::Rmgr::kGeneric;
+}
+
+// A sequence's tuple: last_value (8 bytes), log_cnt (8), is_called (1). Source: PostgreSQL 15 commands/sequence.h.
+constexpr size_t kSequenceDataSize = 17;
+constexpr size_t kTupleHeaderLengthAt = 22;  // t_hoff
+constexpr size_t kLogCountAt = 8;
+constexpr uint32_t kFirstNormalObjectId = 16384;
+
+// Where the sequence's values lie; nothing on a malformed page.
+std::optional<size_t> sequence_data_at(ByteView page) {
+  if (pg::page_item_count(page) != 1) return {};
+  const pg::ItemId item = pg::page_item_id(page, 1);
+  if (!pg::item_in_bounds(page, item) || item.length < kTupleHeaderLengthAt + 2) return {};
+  const size_t header = load<uint8_t>(page.data() + item.offset + kTupleHeaderLengthAt);
+  if (header + kSequenceDataSize > item.length) return {};
+  return item.offset + header;
+}
+
+// The compute counts down log_cnt from what the last record logged ahead; storage has that record's values. With the
+// same count both must have the same value.
+void mask_values_logged_ahead(MutableByteView ours, MutableByteView theirs) {
+  const std::optional<size_t> at = sequence_data_at(ours);
+  if (!at || at != sequence_data_at(theirs)) return;
+  if (load<uint64_t>(ours.data() + *at + kLogCountAt) == load<uint64_t>(theirs.data() + *at + kLogCountAt)) return;
+  std::fill_n(ours.data() + *at, kSequenceDataSize, std::byte{0});
+  std::fill_n(theirs.data() + *at, kSequenceDataSize, std::byte{0});
 }
 
 bool is_new_or_invalid(ByteView page) { return pg::page_is_new(page) || !pg::page_header_valid(page); }
@@ -94,9 +122,18 @@ std::optional<PageDifference> compare_relation_pages(const pg::RelTag& rel, uint
       for (Bytes* page : {&ours, &theirs}) std::fill_n(page->begin() + kSpgistHintsAt, kSpgistHintsSize, std::byte{0});
     }
   }
+  if (comparable && kind == PageKind::kSequence) mask_values_logged_ahead(ours, theirs);
   const std::optional<uint32_t> offset = redo::compare_pages(ours, theirs);
   if (!offset) return {};
   return PageDifference{"page", *offset};
+}
+
+bool is_map_of_copied_catalog(const pg::RelTag& rel, ByteView local, ByteView remote) {
+  if (rel.forknum != pg::Fork::kVm || rel.dbnode < kFirstNormalObjectId || rel.relnode >= kFirstNormalObjectId) return false;
+  for (size_t at = pg::kPageHeaderSize; at < pg::kBlockSize; ++at) {
+    if ((remote[at] & ~local[at]) != std::byte{0}) return false;
+  }
+  return true;
 }
 
 std::optional<PageDifference> compare_slru_pages(ByteView local, ByteView remote) {

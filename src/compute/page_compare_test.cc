@@ -70,6 +70,36 @@ TEST(PageCompare, AnExtendedPageThatWasNeverLoggedEqualsZeros) {
   EXPECT_TRUE(compare_relation_pages(kMain, 3, PageKind::kHeap, page_with(0), zeros));
 }
 
+// A sequence page with one tuple: 24 bytes of header, then last_value, log_cnt, is_called.
+Bytes sequence_page(uint64_t last_value, uint64_t log_cnt) {
+  Bytes page = page_with(8);
+  constexpr uint16_t kLength = 24 + 17;
+  const uint16_t offset = pg::kBlockSize - 8 - 48;
+  pg::set_page_lower(page, pg::kPageHeaderSize + pg::kItemIdSize);
+  pg::set_page_upper(page, offset);
+  pg::set_page_item_id(page, 1, {offset, pg::ItemFlags::kNormal, kLength});
+  page[offset + 22] = std::byte{24};
+  store(page.data() + offset + 24, last_value);
+  store(page.data() + offset + 32, log_cnt);
+  return page;
+}
+
+TEST(PageCompare, ASequenceLogsAhead) {
+  EXPECT_FALSE(compare_relation_pages(kMain, 0, PageKind::kSequence, sequence_page(100, 32), sequence_page(132, 0)));
+  EXPECT_TRUE(compare_relation_pages(kMain, 0, PageKind::kSequence, sequence_page(100, 0), sequence_page(132, 0)));
+}
+
+TEST(PageCompare, MapsOfCopiedCatalogsMayHaveFewerBitsAtStorageAndNeverMore) {
+  const pg::RelTag copied{1663, 20000, 1259, pg::Fork::kVm};
+  Bytes ours = page_with(0);
+  ours[100] = std::byte{0xFF};
+  const Bytes theirs = page_with(0);
+  EXPECT_TRUE(is_map_of_copied_catalog(copied, ours, theirs));
+  EXPECT_FALSE(is_map_of_copied_catalog(copied, theirs, ours));
+  EXPECT_FALSE(is_map_of_copied_catalog({1663, 5, 1259, pg::Fork::kVm}, ours, theirs));
+  EXPECT_FALSE(is_map_of_copied_catalog({1663, 20000, 17000, pg::Fork::kVm}, ours, theirs));
+}
+
 TEST(PageCompare, SlruPagesAreComparedAsTheyAre) {
   const Bytes ours(pg::kBlockSize);
   Bytes theirs = ours;
