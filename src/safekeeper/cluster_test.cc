@@ -5,6 +5,7 @@
 
 #include <fstream>
 
+#include "broker/server.h"
 #include "io/durable_file.h"
 #include "safekeeper/test_support.h"
 #include "walclient/pg_socket.h"
@@ -301,8 +302,10 @@ TEST(Cluster, TimelinesAreMadeByOrderOnlyAndDeletedForEver) {
   EXPECT_EQ(http::request(cluster.http(1), "POST", "/v1/tenant/timeline", cluster.create_body(kStart))->status, 409);
 }
 
-TEST(Cluster, WithoutAComputeAMemberCatchesUpFromAPeerWithinTheLogTerm) {
-  Cluster cluster(3);
+TEST(Cluster, WithoutAComputeMembersCatchUpFromPeersAndFindTheCommitThemselves) {
+  const auto broker = broker::BrokerServer::start({"127.0.0.1", 0});
+  ASSERT_TRUE(broker.has_value());
+  Cluster cluster(3, fmt::format("127.0.0.1:{}", (*broker)->port()));
   cluster.create_timeline();
   WalMaker maker(kStart);
   {
@@ -324,6 +327,71 @@ TEST(Cluster, WithoutAComputeAMemberCatchesUpFromAPeerWithinTheLogTerm) {
   const auto answer = http::expect_ok(http::request(cluster.http(3), "POST", cluster.timeline_path() + "/catch_up", body));
   ASSERT_TRUE(answer.has_value()) << answer.error().message;
   EXPECT_EQ(cluster.field(3, "flush_lsn"), to_string(maker.end()));
+  // Only the peers' positions, by the broker, tell safekeeper 3 what is committed.
+  EXPECT_TRUE(eventually([&] { return cluster.field(3, "commit_lsn") == to_string(maker.end()); })) << cluster.status(3);
+}
+
+// Goal: what a compute's last breath has put on a majority is found committed with nobody alive to say so.
+// Method: safekeepers 1 and 2 are frozen while the last records are in their sockets, the proposer dies, they wake up.
+TEST(Cluster, TheLastBreathOfAComputeIsFoundCommitted) {
+  const auto broker = broker::BrokerServer::start({"127.0.0.1", 0});
+  ASSERT_TRUE(broker.has_value());
+  Cluster cluster(3, fmt::format("127.0.0.1:{}", (*broker)->port()));
+  cluster.create_timeline();
+  WalMaker maker(kStart);
+  {
+    WalProposer proposer(cluster.proposer_options());
+    ASSERT_TRUE(proposer.elect(kElection).has_value());
+    proposer.append(kStart, maker.record(100));
+    ASSERT_TRUE(proposer.wait_commit(maker.end(), 5s));
+    for (int n : {1, 2, 3}) {
+      ASSERT_TRUE(eventually([&] { return cluster.field(n, "flush_lsn") == to_string(maker.end()); }));
+    }
+    cluster.kill(3, SIGKILL);
+    cluster.kill(1, SIGSTOP);
+    cluster.kill(2, SIGSTOP);
+    const Lsn at = maker.end();
+    proposer.append(at, maker.record(1000));
+    std::this_thread::sleep_for(50ms);  // it is sent at once
+    EXPECT_EQ(proposer.commit_lsn(), at);
+  }
+  cluster.kill(1, SIGCONT);
+  cluster.kill(2, SIGCONT);
+  for (int n : {1, 2}) {
+    EXPECT_TRUE(eventually([&] { return cluster.field(n, "commit_lsn") == to_string(maker.end()); })) << cluster.status(n);
+  }
+}
+
+// Goal: a full disk stops a safekeeper's acknowledgements, with an error that the proposer hears, and no more.
+// Method: the next segment's temporary name leads to /dev/full at two of three safekeepers until the links are gone.
+TEST(Cluster, FullDisksDelayCommitsUntilThereIsRoom) {
+  Cluster cluster(3);
+  cluster.create_timeline();
+  WalProposer proposer(cluster.proposer_options());
+  ASSERT_TRUE(proposer.elect(kElection).has_value());
+  WalMaker maker(kStart);
+  proposer.append(kStart, maker.records(7 << 20, 100'000));
+  ASSERT_TRUE(proposer.wait_commit(maker.end(), 10s));
+  const auto block = [&] {
+    for (int n : {1, 2}) {
+      std::error_code exists;
+      std::filesystem::create_symlink("/dev/full", cluster.timeline_folder(n) / "000000010000000000000002.tmp", exists);
+    }
+  };
+  block();
+  const Lsn at = maker.end();
+  proposer.append(at, maker.records(10 << 20, 100'000));
+  const auto until = std::chrono::steady_clock::now() + 700ms;
+  while (std::chrono::steady_clock::now() < until) {
+    block();  // each attempt removes it
+    std::this_thread::sleep_for(1ms);
+  }
+  const bool refused = read_text_file(cluster.log(1))->find("No space left on device") != std::string::npos ||
+                       read_text_file(cluster.log(2))->find("No space left on device") != std::string::npos;
+  EXPECT_TRUE(refused);
+  ASSERT_TRUE(proposer.wait_commit(maker.end(), 20s));
+  const auto read = read_feed(cluster, 1, at, maker.end());
+  EXPECT_TRUE(read.has_value()) << read.error().message;
 }
 
 }  // namespace

@@ -19,7 +19,11 @@ class PushSession {
       if (fenced() || timeline_.stopping()) socket_->shutdown_receive();
     });
   }
-  ~PushSession() { timeline_.remove_listener(listener_); }
+  ~PushSession() {
+    timeline_.remove_listener(listener_);
+    // A compute's last words count as well: written WAL becomes durable, and others hear of it.
+    timeline_.flush();
+  }
 
   Status run() {
     while (true) {

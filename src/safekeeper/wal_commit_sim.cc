@@ -177,9 +177,11 @@ class World {
   }
   SimAcceptor& acceptor(int id) { return acceptors[static_cast<size_t>(id - 1)]; }
 
-  // Somebody calls `log` up to `end` committed.
-  void declare_committed(const std::string& who, const Log& log, size_t end) {
+  // Somebody calls `log` up to `end` committed, in a log of `term`.
+  void declare_committed(const std::string& who, uint64_t term, const Log& log, size_t end) {
     if (violation) return;
+    size_t& in_term = committed_in[term];
+    in_term = std::max(in_term, end);
     const size_t common = std::min(end, truth.size());
     if (log.size() < end) return violated(fmt::format("{}: calls {} committed and has {}", who, end, log.size()));
     if (!std::equal(log.begin(), log.begin() + static_cast<ptrdiff_t>(common), truth.begin())) {
@@ -190,10 +192,15 @@ class World {
       if (last_record_end(truth, 0) != end) violated(fmt::format("{}: {} is no record end", who, end));
     }
   }
+  // A term begins with all that earlier terms committed. (A later one may have begun already: then this one is dead.)
   void check_start(uint64_t term, const Log& log) {
-    if (violation) return;
-    if (log.size() < truth.size() || !std::equal(truth.begin(), truth.end(), log.begin())) {
-      violated(fmt::format("term {} starts at {} without committed WAL up to {}", term, log.size(), truth.size()));
+    size_t needed = 0;
+    for (const auto& [earlier, end] : committed_in) {
+      if (earlier < term) needed = std::max(needed, end);
+    }
+    const auto end = truth.begin() + static_cast<ptrdiff_t>(needed);
+    if (log.size() < needed || !std::equal(truth.begin(), end, log.begin())) {
+      violated(fmt::format("term {} starts at {} without WAL up to {}, committed before", term, log.size(), needed));
     }
   }
   void violated(std::string what) {
@@ -207,6 +214,7 @@ class World {
   std::deque<Envelope> network;
   std::set<std::pair<int, int>> cut;  // links that lose everything, one way
   Log truth;                          // all that was ever called committed
+  std::map<uint64_t, size_t> committed_in;  // how far, by the term of the log
   std::optional<std::string> violation;
   Outcome outcome;
   bool quiet = false;
@@ -274,7 +282,7 @@ void SimAcceptor::flush() {
 
 void SimAcceptor::served() {
   const Lsn upto = world_.bug == Bug::kServeUncommitted ? acceptor_->flush_lsn() : acceptor_->commit_lsn();
-  world_.declare_committed(fmt::format("acceptor {}", id_), disk_.written, index_of(upto));
+  world_.declare_committed(fmt::format("acceptor {}", id_), acceptor_->log_term(), disk_.written, index_of(upto));
 }
 
 void SimAcceptor::receive(int from, const Payload& payload) {
@@ -459,9 +467,11 @@ void SimProposer::talk_to(int acceptor) {
                        .wal = {}};
     if (at->second < core_.start_lsn()) {
       // Not ours: from a member that has it.
-      const auto donor = core_.member_with(core_.start_lsn(), static_cast<uint64_t>(acceptor));
-      if (!donor) return;
-      auto bytes = world_.acceptor(static_cast<int>(*donor)).read(core_.term(), at->second, core_.start_lsn());
+      std::vector<uint64_t> donors = core_.members_with(core_.start_lsn());
+      std::erase(donors, static_cast<uint64_t>(acceptor));
+      if (donors.empty()) return;
+      const auto donor = static_cast<int>(donors[world_.random.below(donors.size())]);
+      auto bytes = world_.acceptor(donor).read(core_.term(), at->second, core_.start_lsn());
       if (!bytes) return;
       append.wal = std::move(*bytes);
     } else {
@@ -508,7 +518,7 @@ void SimProposer::won() {
   log_.resize(index_of(core_.start_lsn()));
   world_.check_start(core_.term(), log_);
   if (world_.bug == Bug::kStartCommittedByVote) {
-    world_.declare_committed(fmt::format("votes of term {}", core_.term()), log_, log_.size());
+    world_.declare_committed(fmt::format("votes of term {}", core_.term()), core_.term(), log_, log_.size());
   }
   record(kCheckpointSize);
 }
@@ -527,7 +537,8 @@ void SimProposer::write_record() {
 
 void SimProposer::committed() {
   world_.outcome.committed_records++;
-  world_.declare_committed(fmt::format("proposer of term {}", core_.term()), log_, index_of(core_.commit_lsn()));
+  world_.declare_committed(fmt::format("proposer of term {}", core_.term()), core_.term(), log_,
+                           index_of(core_.commit_lsn()));
 }
 
 // -- the world ----------------------------------------------------------------------------------------------------------

@@ -185,12 +185,17 @@ Status WalStorage::open_segment(uint64_t segno) {
 
 Status WalStorage::write(ByteView bytes) {
   while (!bytes.empty()) {
-    HELIUM_TRY(open_segment(pg::wal_segment_number(end_of_bytes_)));
+    if (Status opened = open_segment(pg::wal_segment_number(end_of_bytes_)); !opened) {
+      drop_tail();
+      return opened;
+    }
     const uint32_t offset = pg::wal_segment_offset(end_of_bytes_);
     const ByteView part = bytes.first(std::min<uint64_t>(bytes.size(), pg::kWalSegmentSize - offset));
     if (Status written = pwrite_all(segment_, part, offset); !written) {
+      const std::string place = place_name(end_of_bytes_);
+      if (dirty_end_) dirty_end_ = std::max(*dirty_end_, end_of_bytes_ + part.size());  // some of it may be there
       drop_tail();
-      return fail(std::move(written).error().context(fmt::format("write WAL at {}", place_name(end_of_bytes_))));
+      return fail(std::move(written).error().context(fmt::format("write WAL at {}", place)));
     }
     unsynced_ += part.size();
     end_of_bytes_ = end_of_bytes_ + part.size();

@@ -189,6 +189,33 @@ TEST(WalStorage, EveryPlaceOfAPageCanBeTheStart) {
   }
 }
 
+// Method: the next segment's temporary name leads to /dev/full, until the first attempt has removed it.
+TEST(WalStorage, AFullDiskIsAnOrdinaryErrorAndWritingGoesOnWhenThereIsRoom) {
+  test::TempFolder folder;
+  create(folder);
+  WalMaker maker(kStart);
+  auto storage = open(folder);
+  std::filesystem::create_symlink("/dev/full", segment_path(folder.path(), 2).string() + ".tmp");
+  Status written;
+  Lsn before;
+  Bytes record;
+  while (written) {
+    before = maker.end();
+    record = maker.record(500'000);
+    written = storage->write(record);
+    storage->sync();
+  }
+  EXPECT_EQ(written.error().code, ErrorCode::kNoSpace) << written.error().message;
+  EXPECT_NE(written.error().message.find("000000010000000000000002"), std::string::npos) << written.error().message;
+  EXPECT_EQ(storage->record_end(), before);
+  EXPECT_EQ(storage->end_of_bytes(), before);
+  ASSERT_TRUE(storage->write(record));
+  EXPECT_EQ(storage->record_end(), maker.end());
+  storage->sync();
+  storage.reset();
+  EXPECT_EQ(open(folder)->record_end(), maker.end());
+}
+
 TEST(WalStorage, TheNextSegmentIsPreparedOnceHalfOfOneIsWritten) {
   test::TempFolder folder;
   create(folder);

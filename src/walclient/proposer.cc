@@ -99,13 +99,14 @@ bool Proposer::on_ack(uint64_t safekeeper_id, const wire::AppendReply& ack) {
   return true;
 }
 
-std::optional<uint64_t> Proposer::member_with(Lsn upto, uint64_t other_than) const {
+std::vector<uint64_t> Proposer::members_with(Lsn upto) const {
+  std::vector<uint64_t> members;
   for (const auto& [id, lsn] : held_) {
-    if (id != other_than && lsn >= upto) return id;
+    if (lsn >= upto) members.push_back(id);
   }
   // Before it has adopted the history, the donor's log is this term's up to X already.
-  if (upto <= start_lsn_ && donor_ != other_than) return donor_;
-  return std::nullopt;
+  if (upto <= start_lsn_ && std::ranges::find(members, donor_) == members.end()) members.push_back(donor_);
+  return members;
 }
 
 }  // namespace helium::walclient

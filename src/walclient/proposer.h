@@ -52,8 +52,8 @@ class Proposer {
   // True if commit_lsn rose (to X at first).
   bool on_ack(uint64_t safekeeper_id, const wire::AppendReply& ack);
   Lsn commit_lsn() const { return commit_lsn_; }
-  // A member that durably holds this term's log up to `upto`; nullopt if none is known.
-  std::optional<uint64_t> member_with(Lsn upto, uint64_t other_than) const;
+  // Members that durably hold this term's log up to `upto`, as far as is known.
+  std::vector<uint64_t> members_with(Lsn upto) const;
 
   // The later term that somebody told of, after the election.
   std::optional<uint64_t> fenced_by() const { return fenced_by_; }

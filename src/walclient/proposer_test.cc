@@ -52,8 +52,10 @@ TEST(ProposerRule1, InOneLogTermTheLongerOneWins) {
   EXPECT_EQ(proposer.on_vote(3, vote(6, {{4, Lsn(100)}}, Lsn(600))), Proposer::Election::kWon);
   EXPECT_EQ(proposer.start_lsn(), Lsn(1000));
   EXPECT_EQ(proposer.donor(), 1u);
-  EXPECT_EQ(proposer.member_with(Lsn(1000), 3), 1u) << "it has WAL up to X before it has adopted the history";
-  EXPECT_EQ(proposer.member_with(Lsn(1001), 3), std::nullopt);
+  EXPECT_EQ(proposer.members_with(Lsn(1000)), std::vector<uint64_t>{1}) << "it has WAL up to X before it has adopted the history";
+  EXPECT_TRUE(proposer.members_with(Lsn(1001)).empty());
+  proposer.on_ack(2, ack(6, 6, Lsn(1001)));
+  EXPECT_EQ(proposer.members_with(Lsn(1001)), std::vector<uint64_t>{2});
 }
 
 TEST(ProposerRule2, TheStartIsCommittedOnceAMajorityHasAdoptedIt) {

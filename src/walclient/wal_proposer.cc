@@ -73,6 +73,7 @@ struct WalProposer::Impl {
   Status vote(Peer& peer, PgSocket& socket);
   Result<Lsn> announce(Peer& peer, PgSocket& socket);
   void send_loop(Peer& peer, PgSocket& socket, Lsn next, const std::atomic<bool>& ended);
+  const Safekeeper* choose_donor(const Peer& peer, Lsn upto);  // with mutex_
   Result<Lsn> relay(Peer& peer, PgSocket& socket, Lsn from, std::unique_lock<std::mutex>& lock);
   Status receive_loop(Peer& peer, PgSocket& socket);
   Status on_ack(Peer& peer, const wire::AppendReply& ack);
@@ -95,6 +96,7 @@ struct WalProposer::Impl {
   bool started = false;
   bool stopping = false;
   bool fenced = false;
+  size_t donor_turn = 0;
   bool votes_wanted = false;  // core has a term to vote for
   uint64_t system_id = 0;
   Lsn timeline_start;
@@ -154,7 +156,7 @@ Result<WalProposer::Elected> WalProposer::Impl::finish_election(std::unique_lock
     return fail(ErrorCode::kFenced, fmt::format("another compute won term {}", *core.fenced_by()));
   }
   if (!committed) return fail(timed_out());
-  const uint64_t donor = core.member_with(core.start_lsn(), 0).value_or(core.donor());
+  const uint64_t donor = core.members_with(core.start_lsn()).front();
   WalProposer::Elected elected{.term = core.term(),
                                .start_lsn = core.start_lsn(),
                                .donor = {},
@@ -388,27 +390,37 @@ void WalProposer::Impl::send_loop(Peer& peer, PgSocket& socket, Lsn next, const 
   }
 }
 
+// Another one that has WAL up to there: one that is connected, if there is one, and not the same each time.
+const Safekeeper* WalProposer::Impl::choose_donor(const Peer& peer, Lsn upto) {
+  std::vector<const Peer*> donors;
+  for (const uint64_t id : core.members_with(upto)) {
+    const auto other = std::ranges::find(peers, id, [](const auto& p) { return p->safekeeper.id; });
+    if (other != peers.end() && other->get() != &peer) donors.push_back(other->get());
+  }
+  if (donors.empty()) return nullptr;
+  if (std::ranges::any_of(donors, &Peer::streaming)) {
+    std::erase_if(donors, [](const Peer* donor) { return !donor->streaming; });
+  }
+  return &donors[donor_turn++ % donors.size()]->safekeeper;
+}
+
 // WAL that has left the buffer comes from a safekeeper that has it. Returns where this one is then.
 Result<Lsn> WalProposer::Impl::relay(Peer& peer, PgSocket& socket, Lsn from, std::unique_lock<std::mutex>& lock) {
   const Lsn upto = buffer.start();
-  const std::optional<uint64_t> donor = core.member_with(upto, peer.safekeeper.id);
   const uint64_t term = core.term();
-  if (!donor) {
+  const Safekeeper* donor = choose_donor(peer, upto);
+  if (donor == nullptr) {
     changed.wait_for(lock, kDonorRetry, [&] { return stopping || fenced; });
     return from;
-  }
-  HostPort address;
-  for (const auto& other : peers) {
-    if (other->safekeeper.id == *donor) address = other->safekeeper.address;
   }
   lock.unlock();
   log::info("feeding a lagging safekeeper", {{"safekeeper", peer.safekeeper.id},
                                              {"from", from},
                                              {"upto", upto},
-                                             {"donor", *donor}});
+                                             {"donor", donor->id}});
   Status sent;
   Lsn reached = from;
-  const Status got = read_wal(address, options.timeline, term, from, upto, kAnswerTimeout, [&](Lsn start, ByteView wal) {
+  const Status got = read_wal(donor->address, options.timeline, term, from, upto, kAnswerTimeout, [&](Lsn start, ByteView wal) {
     while (sent && !wal.empty()) {
       const ByteView part = wal.first(std::min(wal.size(), wire::kMaxAppendBytes));
       sent = send_append(socket, {.generation = options.generation, .term = term, .wants_reply = true,
@@ -422,7 +434,7 @@ Result<Lsn> WalProposer::Impl::relay(Peer& peer, PgSocket& socket, Lsn from, std
   lock.lock();
   if (!sent) return fail(sent.error());
   if (!got) {
-    log::info("a donor failed; trying another", {{"donor", *donor}, {"error", got.error()}});
+    log::info("a donor failed; trying another", {{"donor", donor->id}, {"error", got.error()}});
     changed.wait_for(lock, kDonorRetry, [&] { return stopping || fenced; });
   }
   return reached;
