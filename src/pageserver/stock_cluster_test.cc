@@ -174,7 +174,9 @@ class StockClusterTest : public testing::Test {
       compared += count.compared;
       EXPECT_EQ(count.differences, 0u) << type << ": " << count.first_difference;
     }
-    if (expect_check_images) EXPECT_GT(compared, 1000u);
+    if (expect_check_images) {
+      EXPECT_GT(compared, 1000u);
+    }
     EXPECT_TRUE(timeline->checkpoint().has_value());
     EXPECT_EQ(timeline->disk_consistent_lsn(), timeline->last_record_lsn());
     // The same from layer files alone.

@@ -1,7 +1,6 @@
 #include "pageserver/timeline.h"
 
 #include <algorithm>
-#include <future>
 
 #include "base/log.h"
 #include "pageserver/format.h"
@@ -80,13 +79,6 @@ void Timeline::when_readable(Lsn lsn, Clock::time_point deadline, LsnWaiters::Ca
                              else
                                self->waiters_.add(lsn, deadline, callback);
                            });
-}
-
-Status Timeline::wait_readable(Lsn lsn, std::chrono::milliseconds timeout) {
-  auto done = std::make_shared<std::promise<Status>>();
-  auto result = done->get_future();
-  when_readable(lsn, Clock::now() + timeout, [done](Status status) { done->set_value(std::move(status)); });
-  return result.get();
 }
 
 // --- positions ---

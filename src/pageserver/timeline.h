@@ -62,7 +62,6 @@ class Timeline : public std::enable_shared_from_this<Timeline> {
 
   // Calls back once readable_lsn() >= lsn; see LsnWaiters for how and on which thread.
   void when_readable(Lsn lsn, Clock::time_point deadline, LsnWaiters::Callback callback);
-  Status wait_readable(Lsn lsn, std::chrono::milliseconds timeout);
 
   // What a compute needs to start at exactly `lsn`, or a branch to begin there.
   struct StartPoint {
