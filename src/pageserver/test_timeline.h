@@ -133,7 +133,7 @@ class TestTimeline : public testing::Test {
     pg::Checkpoint checkpoint = control.checkpoint();
     checkpoint.next_full_xid = 1000;
     layer::CreateOptions create;
-    create.timeline_id = random_id<TimelineId>();
+    create.timeline_id = root_id_.timeline;
     create.start_lsn = kStart;
     auto store = layer::TimelineStore::create(folder_ / "root", std::move(create));
     EXPECT_TRUE(store.has_value());
@@ -150,7 +150,7 @@ class TestTimeline : public testing::Test {
     TimelineMetadata metadata{15, 4711, IngestState{record_start, kStart, checkpoint, {}}};
     EXPECT_TRUE(import->finish(encode(metadata)).has_value());
     last_start_ = record_start;
-    return *Timeline::attach({random_id<TenantId>(), random_id<TimelineId>()}, *store, nullptr, options());
+    return *Timeline::attach(root_id_, *store, nullptr, options());
   }
 
   // Ingests one record behind the last one; where it ends.
@@ -209,6 +209,7 @@ class TestTimeline : public testing::Test {
     return page ? static_cast<int>(page->view().back()) : -1;
   }
 
+  const TenantTimelineId root_id_{random_id<TenantId>(), random_id<TimelineId>()};
   std::filesystem::path folder_;
   std::shared_ptr<PageCache> cache_ = std::make_shared<PageCache>(4 << 20);
   std::shared_ptr<Timeline> timeline_;
