@@ -3,7 +3,7 @@
 //   vfs_dir_agent REMOTE WORK LIBRARY [--delay MICROS] [--export DIR] -- postgres ARGS…
 //
 // Makes WORK/pgdata (REMOTE without blocks) and WORK/cache, runs the program in WORK/pgdata with LIBRARY loaded and
-// acknowledges WAL at once. SIGTERM and SIGINT are passed on. When the program ends, --export writes a complete
+// acknowledges WAL at once. While WORK/hold exists, storage answers no page. SIGTERM and SIGINT are passed on. When the program ends, --export writes a complete
 // data directory, made of the cache and, where it has no block, of REMOTE: stock PostgreSQL must find it in
 // order. Ends with the program's status. For tests: testing/run_postgres.py.
 
@@ -114,6 +114,10 @@ Result<int> run(const Options& options) {
   HELIUM_ASSIGN(auto cache, CacheServer::create(cache_options));
   DirectorySource source(options.remote);
   source.delay_micros = options.delay_micros;
+  source.before_page = [hold = options.work + "/hold"](const BlockFile&, uint32_t) -> std::optional<Error> {
+    while (access(hold.c_str(), F_OK) == 0) usleep(20000);
+    return std::nullopt;
+  };
   for (const auto& [segment, npages] : source.slru_segments()) HELIUM_TRY(cache->add_slru_segment(segment, npages));
   HELIUM_TRY(cache->start(&source));
 
@@ -136,7 +140,7 @@ Result<int> run(const Options& options) {
   const CacheMetrics m = cache->metrics();
   log::info("postgres ended", {{"status", status}, {"requests", m.requests}, {"rel_infos", m.rel_infos},
                                {"wanted", m.blocks_wanted}, {"readahead", m.blocks_readahead}, {"filled", m.blocks_filled},
-                               {"void", m.fills_void}, {"errors", m.fetch_errors}, {"arena", m.arena_bytes_used},
+                               {"wait_micros", m.wait_micros}, {"void", m.fills_void}, {"errors", m.fetch_errors}, {"arena", m.arena_bytes_used},
                                {"wal_writes", m.wal_writes}, {"wal_syncs", m.wal_syncs},
                                {"left", cache->processes().size()}});
   if (!options.export_dir.empty()) HELIUM_TRY(export_directory(*cache, source, options));

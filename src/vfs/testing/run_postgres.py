@@ -139,6 +139,37 @@ def run_workload(cluster):
     cluster.psql("checkpoint")
 
 
+def cancel_a_read(root, cluster):
+    """A query whose block does not come can be canceled, and the backend lives on."""
+    cluster.psql("set statement_timeout = 300", "explain select count(*) from kept")  # the catalogs are here now
+    hold = f"{root}/work/hold"
+    open(hold, "w").close()
+    started = time.monotonic()
+    answer = cluster.psql("set statement_timeout = 300", "select count(*) from kept", check=False)
+    took = time.monotonic() - started
+    os.unlink(hold)
+    assert "Operation canceled" in answer, answer
+    assert took < 10, took
+    expect("a read that storage does not answer is canceled, and works later",
+           cluster.psql("select count(*) from kept"), "20000")
+
+
+def kill_the_agent(root):
+    cluster = Cluster(root, agent_command(root, "orphan"), "orphan")
+    pids = [int(pid) for pid in cluster.psql("select pid from pg_stat_activity").split()[:-1]]
+    with open(f"{root}/orphan/pgdata/postmaster.pid") as file:
+        pids.append(int(file.readline()))
+    cluster.process.kill()
+    cluster.process.wait()
+    for _ in range(100):
+        left = [pid for pid in pids if os.path.exists(f"/proc/{pid}/stat") and
+                open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0] != "Z"]
+        if not left:
+            break
+        time.sleep(0.1)
+    expect(f"{len(pids)} processes end with their agent", left, [])
+
+
 def kill_a_backend(root):
     cluster = Cluster(root, agent_command(root, "crash"), "crash")
     cluster.tool("pgbench", "-c", "2", "-t", "50", "-n", "postgres")
@@ -159,6 +190,7 @@ def main():
             shutil.chown(root, "postgres")
         make_remote(root)
         cluster = Cluster(root, agent_command(root, "work", "--export", f"{root}/out"), "work")
+        cancel_a_read(root, cluster)
         run_workload(cluster)
         check_consistent(cluster, ["postgres", "by_log", "by_copy"])
         rows = cluster.psql("select count(*), sum(abalance) from pgbench_accounts")
@@ -170,6 +202,7 @@ def main():
         check_consistent(stock, ["postgres", "by_log", "by_copy"])
         stock.stop()
         kill_a_backend(root)
+        kill_the_agent(root)
         return 0
     finally:
         shutil.rmtree(root, ignore_errors=True)
