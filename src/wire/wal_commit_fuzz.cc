@@ -1,5 +1,7 @@
 // Any bytes as a message; what decodes is encoded to the same bytes again.
 
+#include <algorithm>
+
 #include "base/check.h"
 #include "wire/wal_commit.h"
 
