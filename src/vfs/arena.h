@@ -109,6 +109,7 @@ struct ArenaHeader {
 
   alignas(64) std::atomic<uint32_t> fence;  // not zero: end yourself
   std::atomic<uint32_t> interception;       // not zero: a postgres saw that its calls come to us
+  std::atomic<uint32_t> disk_full;          // not zero: the reserve for WAL is gone, no file of blocks may grow
 
   alignas(64) std::atomic<uint32_t> doorbell;  // raised with every post; futex of the agent's workers
   std::atomic<uint32_t> workers_asleep;

@@ -107,6 +107,7 @@ TEST_F(ArenaTest, RacingProcessesAgree) {
 // The table of docs/formats/compute_shared_memory.md.
 static_assert(offsetof(ArenaHeader, agent_pid) == 12 && offsetof(ArenaHeader, units_offset) == 48);
 static_assert(offsetof(ArenaHeader, expect_parent) == 72 && offsetof(ArenaHeader, fence) == 128);
+static_assert(offsetof(ArenaHeader, disk_full) == 136);
 static_assert(offsetof(ArenaHeader, doorbell) == 192 && offsetof(ArenaHeader, wal_seq) == 256);
 static_assert(offsetof(ArenaHeader, flushed_seq) == 320 && offsetof(ArenaHeader, wal_syncs) == 344);
 static_assert(offsetof(ArenaHeader, entries_used) == 384 && offsetof(ArenaHeader, mail_bits) == 448);

@@ -6,10 +6,12 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <fmt/format.h>
 
+#include "base/log.h"
 #include "io/fd.h"
 #include "vfs/arena.h"
 #include "vfs/cache_files.h"
@@ -59,7 +61,7 @@ class Server final : public CacheServer {
         mapping_(std::move(mapping)),
         arena_(mapping_.arena()),
         files_(arena_, std::move(cache_dir)),
-        requests_(arena_, files_, {options_.workers, options_.readahead_blocks_max}) {
+        requests_(arena_, files_, {options_.workers, options_.readahead_blocks_max, [this] { restore_wal_reserve(); }}) {
     arena_.header().agent_pid = static_cast<uint32_t>(getpid());
     arena_.header().expect_parent = options_.expect_parent;
   }
@@ -262,6 +264,17 @@ class Server final : public CacheServer {
     if (const int error = posix_fallocate(reserve.get(), 0, static_cast<off_t>(options_.wal_reserve_bytes)))
       return fail_errno(fmt::format("reserve {} bytes for WAL in {}", options_.wal_reserve_bytes, options_.cache_dir), error);
     return {};
+  }
+
+  // After the disk was full: as soon as there is room again.
+  void restore_wal_reserve() {
+    if (arena_.header().disk_full.load() == 0) return;
+    struct statvfs disk;
+    if (fstatvfs(files_.cache_dir_fd(), &disk) != 0) return;
+    if (uint64_t{disk.f_bavail} * disk.f_frsize < 2 * options_.wal_reserve_bytes) return;
+    if (!make_wal_reserve()) return;
+    arena_.header().disk_full.store(0);
+    log::info("room for WAL is reserved again", {{"bytes", options_.wal_reserve_bytes}});
   }
 
   const CacheOptions options_;

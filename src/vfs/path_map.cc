@@ -122,7 +122,12 @@ MappedPath map_path(const char* text) {
   }
   if (cursor.word("pg_wal")) {
     uint32_t tli = 0;
-    if (!cursor.slash() || !cursor.hex(8, 8, tli) || !cursor.hex(8, 8, path.wal_log) || !cursor.hex(8, 8, path.segno) ||
+    if (!cursor.slash()) return {};
+    if (uint32_t pid = 0; cursor.word("xlogtemp.") && cursor.number(pid) && cursor.done()) {
+      path.kind = PathKind::kWalTemp;
+      return path;
+    }
+    if (!cursor.hex(8, 8, tli) || !cursor.hex(8, 8, path.wal_log) || !cursor.hex(8, 8, path.segno) ||
         !cursor.done())
       return {};
     path.kind = PathKind::kWalFile;

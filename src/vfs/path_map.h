@@ -20,6 +20,7 @@ enum class PathKind : uint8_t {
   kRelDir,    // base/DB, global
   kSlruDir,   // pg_xact, pg_multixact/members …
   kTablespaceLink,  // pg_tblspc/OID
+  kWalTemp,   // pg_wal/xlogtemp.PID: becomes a WAL file by renaming
 };
 
 struct MappedPath {

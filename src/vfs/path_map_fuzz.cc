@@ -12,7 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace helium::vfs;
   const std::string text(reinterpret_cast<const char*>(data), size);
   const MappedPath path = map_path(text.c_str());
-  if (path.kind == PathKind::kPlain || path.kind == PathKind::kWalFile || path.kind == PathKind::kTablespaceLink) return 0;
+  if (path.kind == PathKind::kPlain || path.kind == PathKind::kWalFile || path.kind == PathKind::kWalTemp || path.kind == PathKind::kTablespaceLink) return 0;
   char name[kCachePathMax], again[kCachePathMax];
   format_cache_path(path, name);
   const MappedPath same = map_path(name);

@@ -9,7 +9,7 @@ namespace {
 
 std::string shown(const char* text) {
   const MappedPath path = map_path(text);
-  static constexpr const char* kKinds[] = {"plain", "rel", "slru", "wal", "rel dir", "slru dir", "tablespace"};
+  static constexpr const char* kKinds[] = {"plain", "rel", "slru", "wal", "rel dir", "slru dir", "tablespace", "wal temp"};
   std::string result = kKinds[static_cast<int>(path.kind)];
   if (path.kind == PathKind::kPlain) return result;
   char name[kCachePathMax];
@@ -38,6 +38,7 @@ TEST(PathMap, WalAndTablespacesAreKnown) {
   EXPECT_EQ(wal.kind, PathKind::kWalFile);
   EXPECT_EQ(wal.wal_log, 0xAu);
   EXPECT_EQ(wal.segno, 0xFEu);
+  EXPECT_EQ(map_path("pg_wal/xlogtemp.4711").kind, PathKind::kWalTemp);
   EXPECT_EQ(map_path("pg_tblspc/16400").kind, PathKind::kTablespaceLink);
 }
 
@@ -46,7 +47,7 @@ TEST(PathMap, EverythingElseStaysWhereItIs) {
        {"", ".", "./", "/", "base", "base/", "base/5/t3_16384", "base/5/PG_VERSION", "base/5/pg_filenode.map", "base/05/1",
         "base/5/016384", "base/0/1", "base/5/0", "base/5/1_", "base/5/1_foo", "base/5/1.", "base/5/1.0", "base/5/1.01",
         "base/5/1_vm_vm", "base/5/4294967296", "base/5/../5/1", "base/5/1/", "base/5x/1", "global/pg_control", "globalx/1",
-        "pg_xact/00", "pg_xact/000g", "pg_xact/000a", "pg_xact/0000000", "pg_xactx", "pg_multixact", "pg_wal/xlogtemp.17",
+        "pg_xact/00", "pg_xact/000g", "pg_xact/000a", "pg_xact/0000000", "pg_xactx", "pg_multixact", "pg_wal/xlogtemp.", "pg_wal/xlogtemp.1x",
         "pg_wal/000000010000000000000001.partial", "pg_wal/00000001000000000000000", "pg_wal", "pg_tblspc",
         "pg_tblspc/16400/PG_15_202209061/5/1", "postgresql.conf", "pgsql_tmp", "..", "../base/5/1"})
     EXPECT_EQ(shown(text), "plain") << text;

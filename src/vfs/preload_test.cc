@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -469,6 +470,49 @@ TEST_F(Preload, KillAllReachesForkedProcessesToo) {
   cache_->kill_all();
   EXPECT_EQ(p.receive(), "gone");
   EXPECT_EQ(p.wait(), SIGKILL);
+}
+
+// Goal: WAL finds room on a full disk, other files do not take it, and all is well when there is room again.
+// Method: data directory and cache on a small tmpfs (needs root).
+TEST_F(Preload, WalFindsRoomOnAFullDisk) {
+  cache_.reset();
+  const std::string disk = root_ + "/disk";
+  fs::create_directory(disk);
+  if (mount("tmpfs", disk.c_str(), "tmpfs", 0, "size=6m") != 0) GTEST_SKIP() << "cannot mount a tmpfs";
+  fs::rename(root_ + "/pgdata", root_ + "/pgdata.old");
+  fs::copy(root_ + "/pgdata.old", disk + "/pgdata", fs::copy_options::recursive);
+  fs::create_directory(disk + "/cache");
+  CacheOptions options;
+  options.pgdata_dir = disk + "/pgdata";
+  options.cache_dir = disk + "/cache";
+  options.arena_bytes = uint64_t{64} << 20;
+  options.wal_reserve_bytes = 1 << 20;
+  cache_ = std::move(*CacheServer::create(options));
+  ASSERT_TRUE(cache_->start(source_.get()));
+  {
+    Program p(disk + "/pgdata", *cache_);
+    const std::string wal = opened(p, "pg_wal/000000010000000000000001", "create");
+    const std::string filler = opened(p, "filler", "create");
+    const std::string table = opened(p, "base/5/900", "excl");
+    int blocks = 0;
+    while (p("write " + filler + " " + std::to_string(blocks)) != errno_answer(ENOSPC)) ++blocks;
+    EXPECT_EQ(p("write " + table + " 0 1"), errno_answer(ENOSPC));
+    EXPECT_EQ(p("write " + wal + " 0 1 8"), "65536");
+    EXPECT_EQ(p("write " + wal + " 8 1 8"), "65536");
+    const std::string next = opened(p, "pg_wal/xlogtemp.17", "create");
+    EXPECT_EQ(p("write " + next + " 0 1"), "8192");
+    EXPECT_EQ(p("write " + table + " 0 1"), errno_answer(ENOSPC));  // there is room, but it is for WAL
+    EXPECT_EQ(p("truncate " + filler + " 0"), "0");
+    std::string written;
+    for (int i = 0; i < 100 && written != "8192"; ++i) {
+      written = p("write " + table + " 0 1");
+      usleep(50000);
+    }
+    EXPECT_EQ(written, "8192");
+    EXPECT_EQ(fs::file_size(disk + "/cache/wal_reserve"), 1u << 20);
+  }
+  cache_.reset();
+  umount(disk.c_str());
 }
 
 // Goal: no interleaving of reads, writes, fills and evictions loses a write. Method: three processes own disjoint

@@ -65,6 +65,7 @@ void RequestServer::work() {
     if (const auto now = std::chrono::steady_clock::now(); now - reaped > std::chrono::seconds(2)) {
       reaped = now;
       reap_dead_processes();
+      if (options_.every_two_seconds) options_.every_two_seconds();
     }
   }
 }

@@ -11,6 +11,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <thread>
@@ -28,8 +29,10 @@ class RequestServer {
   struct Options {
     int workers = 4;
     uint32_t readahead_blocks_max = 64;
+    std::function<void()> every_two_seconds;
   };
-  RequestServer(Arena arena, CacheFiles& files, Options options) : arena_(arena), files_(files), options_(options) {}
+  RequestServer(Arena arena, CacheFiles& files, Options options)
+      : arena_(arena), files_(files), options_(std::move(options)) {}
   ~RequestServer() { stop(); }
 
   void start(PageSource* source);

@@ -218,6 +218,10 @@ ssize_t write_blocks(int fd, const iovec* iov, int count, off_t offset) {
   if (vector.size == 0 || offset < 0) return real_write(fd, vector, offset);
   const Range range = blocks_of(offset, vector.size);
   if (range.end > kSegmentBlocks) return fail_with(EFBIG);
+  if (g_process.arena.header().disk_full.load(std::memory_order_relaxed) != 0) [[unlikely]] {
+    struct stat now;
+    if (fstat(fd, &now) == 0 && offset + static_cast<off_t>(vector.size) > now.st_size) return fail_with(ENOSPC);
+  }
   WriteHold hold(entry, range);
   for (;;) {
     // A removed file: its inode has no name any more, nobody will read it.

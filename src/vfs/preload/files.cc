@@ -151,6 +151,7 @@ int open_blocks(const MappedPath& path, int flags, mode_t mode) {
 int open_wal(const char* name, const MappedPath& path, int flags, mode_t mode) {
   const int fd = REAL(open)(name, flags, mode);
   if (fd < 0) return fd;
+  if (path.kind == PathKind::kWalTemp) return track(fd, FdKind::kWalTemp, 0, 0);
   const uint64_t per_log = (uint64_t{1} << 32) / g_process.arena.header().wal_segment_bytes;
   const uint64_t segment = uint64_t{path.wal_log} * per_log + path.segno;
   return track(fd, FdKind::kWal, static_cast<uint32_t>(segment), static_cast<uint32_t>(segment >> 32));

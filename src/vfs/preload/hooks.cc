@@ -49,7 +49,7 @@ int refuse(int error) {
 int open_any(const char* name, int flags, mode_t mode) {
   const MappedPath path = ours(name);
   if (is_file(path)) return open_blocks(path, flags, mode);
-  if (path.kind == PathKind::kWalFile) return open_wal(name, path, flags, mode);
+  if (path.kind == PathKind::kWalFile || path.kind == PathKind::kWalTemp) return open_wal(name, path, flags, mode);
   return REAL(open)(name, flags, mode);
 }
 
@@ -172,7 +172,7 @@ HOOK_AS(ssize_t, readv, (int fd, const iovec* iov, int count)) {
 HOOK_AS(ssize_t, pwritev, (int fd, const iovec* iov, int count, off_t offset)) {
   if (!g_process.tracked(fd)) return REAL(pwritev)(fd, iov, count, offset);
   check_fence();
-  return g_process.has_wal(fd) ? write_wal(fd, iov, count, offset) : write_blocks(fd, iov, count, offset);
+  return g_process.has_blocks(fd) ? write_blocks(fd, iov, count, offset) : write_wal(fd, iov, count, offset);
 }
 HOOK_ALIAS(pwritev64, pwritev)
 
@@ -180,14 +180,14 @@ HOOK_AS(ssize_t, pwrite, (int fd, const void* buffer, size_t size, off_t offset)
   if (!g_process.tracked(fd)) return REAL(pwrite)(fd, buffer, size, offset);
   check_fence();
   const iovec iov{const_cast<void*>(buffer), size};
-  return g_process.has_wal(fd) ? write_wal(fd, &iov, 1, offset) : write_blocks(fd, &iov, 1, offset);
+  return g_process.has_blocks(fd) ? write_blocks(fd, &iov, 1, offset) : write_wal(fd, &iov, 1, offset);
 }
 HOOK_ALIAS(pwrite64, pwrite)
 
 HOOK_AS(ssize_t, writev, (int fd, const iovec* iov, int count)) {
   if (!g_process.tracked(fd)) return REAL(writev)(fd, iov, count);
   check_fence();
-  if (g_process.has_wal(fd)) return write_wal(fd, iov, count, -1);
+  if (!g_process.has_blocks(fd)) return write_wal(fd, iov, count, -1);
   return at_position(fd, [&](off_t position) { return write_blocks(fd, iov, count, position); });
 }
 

@@ -18,7 +18,7 @@
 
 namespace helium::vfs {
 
-enum class FdKind : uint8_t { kNone = 0, kBlocks = 1, kWal = 2 };
+enum class FdKind : uint8_t { kNone = 0, kBlocks = 1, kWal = 2, kWalTemp = 3 };
 struct OpenFile {
   FdKind kind = FdKind::kNone;
   uint32_t entry = 0;  // kBlocks: the file. kWal: the segment's number

@@ -19,6 +19,7 @@ bool free_reserve() {
   const int fd = REAL(openat)(g_process.cache_fd, "wal_reserve", O_RDWR | O_CLOEXEC);
   if (fd < 0) return false;
   const off_t size = REAL(lseek)(fd, 0, SEEK_END);
+  g_process.arena.header().disk_full.store(1);  // what is freed now is for WAL: nothing else grows meanwhile
   const bool freed = size > 0 && REAL(ftruncate)(fd, 0) == 0;
   REAL(close)(fd);
   return freed;
@@ -39,6 +40,7 @@ ssize_t write_wal(int fd, const iovec* iov, int count, off_t offset) {
   if (put <= 0) return put;
   if (moves) REAL(lseek)(fd, offset + put, SEEK_SET);
 
+  if (!g_process.has_wal(fd)) return put;  // a segment in the making
   ArenaHeader& header = g_process.arena.header();
   const uint64_t upto = segment_start(g_process.file(fd)) + static_cast<uint64_t>(offset + put);
   uint64_t known = header.wal_written_upto.load(std::memory_order_relaxed);

@@ -1,4 +1,5 @@
-// Files of pg_wal: writes are counted and announced to the agent, a sync waits for the quorum.
+// Files of pg_wal: writes are counted and announced to the agent, a sync waits for the quorum. Segments in the
+// making (xlogtemp.PID) are only kept from meeting a full disk.
 // Errors: as the system call; a write that meets a full disk frees the agent's reserve and tries again.
 
 #pragma once
