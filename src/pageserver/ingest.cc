@@ -72,6 +72,17 @@ Status Ingest::ingest(const pg::WalRecordView& view, bool store_position) {
   return {};
 }
 
+// An image at the same LSN replaces the record; readers may not look there yet.
+Status Ingest::put_hot_images(Lsn lsn) {
+  for (const layer::Key& key : hot_pages_.count(out_.puts())) {
+    const auto page = reader_.page_of_key(key, lsn);
+    if (!page) continue;  // it stays refused
+    const layer::Put image{key, layer::ValueKind::kImage, true, *page};
+    HELIUM_TRY(store_->write(lsn, {&image, 1}));
+  }
+  return {};
+}
+
 // Nothing was written: what is stored says how things were before the record.
 void Ingest::roll_back() {
   counters_ = Counters(state_.checkpoint, pg_version_);
@@ -95,6 +106,7 @@ Status Ingest::apply(const Context& context, bool store_position) {
   rel_sizes_.flush(out_);
   put_position(context, store_position);
   HELIUM_TRY(out_.write(*store_, context.view.end_lsn));
+  HELIUM_TRY(put_hot_images(context.view.end_lsn));
 
   state_.last_record_start = context.view.start_lsn;
   state_.last_record_lsn = context.view.end_lsn;

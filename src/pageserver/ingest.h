@@ -21,6 +21,7 @@
 
 #include "layer/store.h"
 #include "pageserver/counters.h"
+#include "pageserver/hot_pages.h"
 #include "pageserver/page_reader.h"
 #include "pageserver/record_writer.h"
 #include "pageserver/rel_sizes.h"
@@ -63,6 +64,7 @@ class Ingest {
          pg::ControlFile control);
 
   Status apply(const Context& context, bool store_position);
+  Status put_hot_images(Lsn lsn);
   void roll_back();
 
   // ingest_blocks.cc
@@ -100,6 +102,7 @@ class Ingest {
   RelSizes rel_sizes_;
   SlruSizes slru_sizes_;
   RecordWriter out_;
+  HotPages hot_pages_;
   pg::Checkpoint stored_checkpoint_;  // the last one that went to the store
   Lsn stored_position_lsn_;
 };

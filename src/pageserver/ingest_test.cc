@@ -187,6 +187,18 @@ TEST_F(IngestRecords, ClogPagesComeWithTheirFirstRecordAndSegmentsGoWithTruncati
   EXPECT_EQ(timeline_->start_point(cut)->checkpoint.oldest_xid, 40u * 32768);
 }
 
+TEST_F(IngestRecords, ABusyPagesHistoryStaysShort) {
+  ingest(RecordBuilder(pg::Rmgr::kClog, 0x00).main(words({0})));
+  Lsn lsn;
+  for (uint32_t xid = 1000; xid < 3000; ++xid) lsn = ingest(commit(xid));
+  const pg::SlruSegment segment{pg::SlruKind::kClog, 0};
+  const auto versions = timeline_->store()->get_versions(layer::Key::slru_block(segment, 0), lsn);
+  EXPECT_LE(versions->size(), HotPages::kChain);
+  const auto page = timeline_->reader().get_slru_page(segment, 0, lsn);
+  for (uint32_t xid = 1000; xid < 3000; ++xid)
+    ASSERT_EQ(static_cast<int>(page->view()[xid / 4]) >> (xid % 4 * 2) & 3, 1) << xid;
+}
+
 TEST_F(IngestRecords, CommitTimestampsComeAndGoWithTheirSetting) {
   // xl_parameter_change; the fixture's control file tracks commit timestamps.
   const auto parameters = [](uint8_t track) {

@@ -220,6 +220,7 @@ class StockClusterTest : public testing::Test {
     ASSERT_TRUE(start.has_value()) << start.error().message;
     pg::WalStreamDecoder decoder(*start);
     uint64_t records = 0;
+    const auto begun = Clock::now();
     Lsn at = *start;
     while (true) {
       auto record = decoder.next();
@@ -243,6 +244,10 @@ class StockClusterTest : public testing::Test {
       if ((*record)->start_lsn >= until) break;
     }
     EXPECT_GT(records, 100u);
+    const double seconds = std::chrono::duration<double>(Clock::now() - begun).count();
+    RecordProperty("ingest_mb_per_second", static_cast<int>(static_cast<double>(at - *start) / 1e6 / seconds));
+    fprintf(stderr, "ingested %llu records, %.0f MB/s\n", static_cast<unsigned long long>(records),
+            static_cast<double>(at - *start) / 1e6 / seconds);
     ASSERT_TRUE(timeline->store()->flush_and_wait().has_value());
   }
 
