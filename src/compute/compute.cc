@@ -66,8 +66,12 @@ Compute::Compute(Options options)
       bell_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       life_started_(options_.started) {}
 
-Compute::~Compute() {
+Compute::~Compute() { stop_cleaner(); }
+
+void Compute::stop_cleaner() {
+  cleaner_stop_ = true;
   if (cleaner_.joinable()) cleaner_.join();
+  cleaner_stop_ = false;
 }
 
 // ---- from any thread
@@ -171,6 +175,7 @@ bool Compute::wait_backoff(uint64_t crashes_in_a_row) {
 }
 
 Compute::Outcome Compute::run_life() {
+  stop_cleaner();  // the new life moves its folders to the same place
   auto life = std::make_shared<ComputeLife>(options_.spec, [this] { wake(); });
   {
     const std::lock_guard lock(mutex_);
@@ -264,8 +269,8 @@ void Compute::look_for_readiness() {
                                                {"bootstrapped_ms", life()->phases().bootstrapped_ms},
                                                {"prepared_ms", life()->phases().prepared_ms},
                                                {"start_ms", took}});
-  if (cleaner_.joinable()) cleaner_.join();
-  cleaner_ = std::thread([] { remove_trash("."); });
+  stop_cleaner();
+  cleaner_ = std::thread([this] { remove_trash(".", cleaner_stop_); });
 }
 
 void Compute::drive_stop(pid_t pid) {

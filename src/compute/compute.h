@@ -77,6 +77,7 @@ class Compute {
   void set_status(ComputeStatus status);
   void set_error(std::string error);
   void wake();
+  void stop_cleaner();
   bool wait_backoff(uint64_t crashes_in_a_row);
 
   const Options options_;
@@ -91,7 +92,8 @@ class Compute {
   std::chrono::steady_clock::time_point stop_deadline_;
   bool ready_ = false;
   bool was_ready_ = false;  // in any life
-  std::thread cleaner_;
+  std::thread cleaner_;  // removes what earlier lives left
+  std::atomic<bool> cleaner_stop_{false};
 
   mutable std::mutex mutex_;
   std::condition_variable ended_changed_;

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <ctime>
 #include <future>
 
@@ -38,6 +39,12 @@ std::vector<uint32_t> databases_to_prewarm(const wire::BootstrapReply& bootstrap
   if (databases.size() > 2) databases.erase(databases.begin() + 1, std::max_element(databases.begin() + 1, databases.end()));
   databases.resize(std::min<size_t>(databases.size(), 2));
   return databases;
+}
+
+// HELIUM_PREWARM=off, to measure what the warm start is worth.
+bool prewarm_wanted() {
+  const char* value = std::getenv("HELIUM_PREWARM");
+  return value == nullptr || std::string_view(value) != "off";
 }
 
 int32_t count_prepared_transactions(const wire::BootstrapReply& bootstrap) {
@@ -168,7 +175,7 @@ Status ComputeLife::start_services(const wire::BootstrapReply& bootstrap) {
       .start_lsn = bootstrap.lsn,
       .shipped_lsn = [this] { return shipped_lsn(); },
   });
-  source_->prewarm(databases_to_prewarm(bootstrap));
+  if (prewarm_wanted()) source_->prewarm(databases_to_prewarm(bootstrap));
   HELIUM_TRY(cache_->start(source_.get()));
 
   proposer_->append(bootstrap.lsn, checkpoint_.wal);

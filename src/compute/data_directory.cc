@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -45,7 +46,8 @@ Status write_plain(const fs::path& path, ByteView content, int mode = 0600) {
 
 Status move_aside(const fs::path& folder, const fs::path& trash) {
   const fs::path target = trash / fmt::format("{}-{:016x}", folder.filename().string(), random_u64());
-  if (::rename(folder.c_str(), target.c_str()) == 0 || errno == ENOENT) return {};
+  if (::rename(folder.c_str(), target.c_str()) == 0) return {};
+  if (errno == ENOENT && ::access(folder.c_str(), F_OK) != 0) return {};  // the folder's first life
   return fail_errno(fmt::format("move '{}' aside", folder.string()), errno);
 }
 
@@ -98,8 +100,12 @@ Status make_empty_folders(const fs::path& endpoint_dir) {
   return {};
 }
 
-void remove_trash(const fs::path& endpoint_dir) {
+void remove_trash(const fs::path& endpoint_dir, const std::atomic<bool>& stop) {
   std::error_code error;
+  for (fs::recursive_directory_iterator it(endpoint_dir / kTrash, error), end; !error && it != end; it.increment(error)) {
+    if (stop) return;
+    if (!it->is_directory(error)) ::unlink(it->path().c_str());
+  }
   fs::remove_all(endpoint_dir / kTrash, error);
   if (error) log::info("cannot remove what earlier lives left", {{"folder", kTrash}, {"error", error.message()}});
 }

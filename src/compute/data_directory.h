@@ -13,6 +13,7 @@
 
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <string>
 
@@ -30,8 +31,9 @@ inline constexpr const char* kCache = "cache";
 // Moves pgdata and cache of an earlier life aside (into `trash`, which remove_trash empties at leisure) and makes
 // both anew, empty, mode 0700.
 Status make_empty_folders(const std::filesystem::path& endpoint_dir);
-// Removes what make_empty_folders put aside; may take long for a large cache.
-void remove_trash(const std::filesystem::path& endpoint_dir);
+// Removes what make_empty_folders put aside; may take long for a large cache. `stop` ends it between two files; the
+// next life goes on with it.
+void remove_trash(const std::filesystem::path& endpoint_dir, const std::atomic<bool>& stop);
 
 // The checkpoint that the compute starts from: the timeline's counters at X as of now.
 pg::SyntheticCheckpoint make_start_checkpoint(const wire::BootstrapReply& bootstrap, bool full_page_writes,

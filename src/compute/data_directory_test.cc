@@ -42,7 +42,11 @@ TEST_F(DataDirectoryTest, EarlierLivesAreMovedAsideAndRemoved) {
   EXPECT_TRUE(fs::is_empty(folder_ / "pgdata"));
   EXPECT_TRUE(fs::is_empty(folder_ / "cache"));
   EXPECT_EQ(fs::status(folder_ / "pgdata").permissions(), fs::perms::owner_all);
-  remove_trash(folder_);
+  std::atomic<bool> stop = true;
+  remove_trash(folder_, stop);
+  EXPECT_TRUE(fs::exists(folder_ / "trash")) << "the next life goes on with it";
+  stop = false;
+  remove_trash(folder_, stop);
   EXPECT_FALSE(fs::exists(folder_ / "trash"));
 }
 
