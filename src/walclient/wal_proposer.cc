@@ -39,6 +39,7 @@ struct WalProposer::Impl {
     std::thread thread;
     std::shared_ptr<PgSocket> socket;  // of the connection there is
     bool streaming = false;
+    bool wants_news = false;           // its sender waits for commit_lsn to rise
     Lsn flush_lsn;
     std::optional<Error> last_error;   // why there is no connection
   };
@@ -83,6 +84,10 @@ struct WalProposer::Impl {
   template <typename Reply>
   Result<Reply> receive(PgSocket& socket, Timeout timeout);
   void tell_commit();
+  void wake_all() {  // with mutex_
+    changed.notify_all();
+    to_send.notify_all();
+  }
   void check_fenced();  // with mutex_
 
   const Options options;
@@ -90,6 +95,7 @@ struct WalProposer::Impl {
 
   mutable std::mutex mutex_;
   std::condition_variable changed;
+  std::condition_variable to_send;  // for the senders: WAL, wanted news, or the end
   Proposer core;
   WalBuffer buffer;
   std::vector<std::unique_ptr<Peer>> peers;
@@ -267,7 +273,7 @@ Status WalProposer::Impl::serve_connection(Peer& peer) {
   socket->shutdown();
   {
     const std::lock_guard lock(mutex_);
-    changed.notify_all();
+    wake_all();
   }
   sender.join();
   return received;
@@ -352,9 +358,15 @@ void WalProposer::Impl::send_loop(Peer& peer, PgSocket& socket, Lsn next, const 
   std::unique_lock lock(mutex_);
   const auto over = [&] { return ended || stopping || fenced; };
   const auto has_wal = [&] { return next < buffer.end(); };
+  // News of a commit rides on the next WAL if that comes soon: a busy sender is not woken for each commit.
+  const auto has_news = [&] { return core.commit_lsn() > commit_sent; };
   while (true) {
-    changed.wait_until(lock, heartbeat_due,
-                       [&] { return over() || has_wal() || core.commit_lsn() > commit_sent; });
+    if (commit_sent.is_valid() && commit_sent < next) {
+      to_send.wait_for(lock, kCommitNewsDelay, [&] { return over() || has_wal(); });
+    }
+    peer.wants_news = true;
+    to_send.wait_until(lock, heartbeat_due, [&] { return over() || has_wal() || has_news(); });
+    peer.wants_news = false;
     if (over()) return;
     if (next < buffer.start()) {
       const Result<Lsn> reached = relay(peer, socket, next, lock);
@@ -364,11 +376,6 @@ void WalProposer::Impl::send_loop(Peer& peer, PgSocket& socket, Lsn next, const 
       }
       next = *reached;
       continue;
-    }
-    // The start of a term is told at once: the pageserver waits for it. Later news may ride on WAL.
-    if (!has_wal() && commit_sent.is_valid() && core.commit_lsn() > commit_sent) {
-      changed.wait_for(lock, kCommitNewsDelay, [&] { return over() || has_wal(); });
-      if (over()) return;
     }
     buffer.read(next, kSendBytes, wal);
     const wire::Append append{.generation = options.generation,
@@ -456,7 +463,10 @@ Status WalProposer::Impl::on_ack(Peer& peer, const wire::AppendReply& ack) {
     peer.flush_lsn = ack.flush_lsn;
     check_fenced();
     if (stopping || fenced) return fail(ErrorCode::kCanceled, "stopping");
-    if (rose) changed.notify_all();
+    if (rose) {
+      changed.notify_all();
+      if (std::ranges::any_of(peers, [](const auto& each) { return each->wants_news; })) to_send.notify_all();
+    }
   }
   if (rose) tell_commit();
   return {};
@@ -477,7 +487,7 @@ void WalProposer::Impl::tell_commit() {
 void WalProposer::Impl::check_fenced() {
   if (fenced || !core.fenced_by()) return;
   fenced = true;
-  changed.notify_all();
+  wake_all();
   log::info("fenced: a later term exists", {{"timeline", to_string(options.timeline)},
                                             {"term", core.term()},
                                             {"newer_term", *core.fenced_by()}});
@@ -509,7 +519,7 @@ void WalProposer::append(Lsn start, ByteView whole_records) {
     const ByteView part = whole_records.first(std::min(whole_records.size(), room));
     impl_->buffer.append(part);
     whole_records = whole_records.subspan(part.size());
-    impl_->changed.notify_all();
+    impl_->to_send.notify_all();
   }
 }
 
@@ -549,7 +559,7 @@ void WalProposer::stop() {
     for (const auto& peer : impl_->peers) {
       if (peer->socket) peer->socket->shutdown();
     }
-    impl_->changed.notify_all();
+    impl_->wake_all();
   }
   for (const auto& peer : impl_->peers) {
     if (peer->thread.joinable()) peer->thread.join();
