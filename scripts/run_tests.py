@@ -17,7 +17,7 @@ import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORES = os.cpu_count() or 1
-UNIT_TIMEOUT_S = 600
+UNIT_TIMEOUT_S = 300
 FUZZ_SECONDS = 6
 OUTPUT_LINES = 60
 
