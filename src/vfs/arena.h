@@ -25,7 +25,6 @@
 namespace helium::vfs {
 
 inline constexpr uint64_t kArenaMagic = 0x3153465648494C48;  // "HLIHVFS1" in memory order
-inline constexpr uint32_t kArenaVersion = 1;
 inline constexpr uint32_t kBlockSize = 8192;
 inline constexpr uint32_t kSegmentBlocks = 131072;  // RELSEG_SIZE: 1 GiB
 inline constexpr uint32_t kSlruSegmentBlocks = 32;
@@ -135,6 +134,25 @@ struct ArenaHeader {
 };
 inline constexpr uint64_t kHeaderBytes = 4096;
 static_assert(sizeof(ArenaHeader) <= kHeaderBytes);
+
+// Agent and library must agree on every offset: one of another build would read states from the wrong place, and
+// holes as zeros. So the version is a fingerprint (FNV-1a) of the layout, and changes by itself.
+constexpr uint32_t arena_fingerprint() {
+  const size_t facts[] = {
+      kProcessSlots, kChunkBlocks, kUnitSize, kDirectoryUnits, sizeof(ArenaHeader), sizeof(ProcessSlot), sizeof(Entry),
+      sizeof(BlockCell), offsetof(ArenaHeader, slots_offset), offsetof(ArenaHeader, bucket_count),
+      offsetof(ArenaHeader, fence), offsetof(ArenaHeader, disk_full), offsetof(ArenaHeader, doorbell),
+      offsetof(ArenaHeader, slots_used), offsetof(ArenaHeader, wal_seq), offsetof(ArenaHeader, wal_seq_waiters),
+      offsetof(ArenaHeader, flushed_seq), offsetof(ArenaHeader, flushed_waiters), offsetof(ArenaHeader, entries_used),
+      offsetof(ArenaHeader, mail_bits), offsetof(ArenaHeader, hint_head), offsetof(ArenaHeader, hints),
+      offsetof(ProcessSlot, mail), offsetof(ProcessSlot, entry), offsetof(ProcessSlot, blkno), offsetof(Entry, next),
+      offsetof(Entry, lock), offsetof(Entry, life), offsetof(Entry, shape), offsetof(Entry, limit),
+      offsetof(Entry, first_chunk), offsetof(Entry, directory), offsetof(Entry, size_lsn)};
+  uint32_t hash = 2166136261u;
+  for (const size_t fact : facts) hash = (hash ^ static_cast<uint32_t>(fact)) * 16777619u;
+  return hash;
+}
+inline constexpr uint32_t kArenaVersion = arena_fingerprint();
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
 
 class Arena {
