@@ -41,6 +41,10 @@ bool is_checkpoint(const pg::DecodedRecord& record) {
          (record.op() == redo::kXlogCheckpointShutdown || record.op() == redo::kXlogCheckpointOnline);
 }
 
+bool is_prepare(const pg::DecodedRecord& record) {
+  return record.rmgr == static_cast<uint8_t>(pg::Rmgr::kXact) && redo::xact_op(record.info) == redo::kXactPrepare;
+}
+
 // The checkpoint without what every WAL position says itself.
 pg::Checkpoint rest_of(pg::Checkpoint checkpoint) {
   checkpoint.next_full_xid = 0;
@@ -60,7 +64,8 @@ void Ingest::put_position(const Context& context, bool store_position) {
     out_.put_data(Key::checkpoint(), pg::encode_checkpoint(checkpoint, pg_version_));
     stored_checkpoint_ = checkpoint;
   }
-  if (!store_position && !ends && !far && !rest_changed && !is_checkpoint(context.record)) return;
+  if (!store_position && !ends && !is_prepare(context.record) && !far && !rest_changed && !is_checkpoint(context.record))
+    return;
   const int64_t time = ends ? redo::xact_end_time(context.record).value_or(0) : 0;
   out_.put_data(Key::wal_position(), encode(WalPosition{context.view.start_lsn, checkpoint.next_full_xid,
                                                          checkpoint.next_multi, checkpoint.next_multi_offset, time}));

@@ -6,9 +6,11 @@
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
 
+#include <algorithm>
+#include <atomic>
 #include <mutex>
-#include <string>
-#include <vector>
+
+#include "pg/wal_record.h"
 
 namespace helium::pageserver {
 namespace {
@@ -123,13 +125,13 @@ Metrics::Metrics() : impl_(std::make_unique<Impl>()) {
 
 Metrics::~Metrics() { impl_->registry->refresh = nullptr; }
 
-void Metrics::count_record(const pg::DecodedRecord& record, uint64_t bytes) {
+void Metrics::count_record(uint8_t rmgr, uint8_t info, uint64_t bytes) {
   impl_->wal_bytes.Increment(static_cast<double>(bytes));
-  const size_t row = std::min<size_t>(record.rmgr, pg::kLastBuiltinRmgr + 1);
-  std::atomic<prometheus::Counter*>& slot = impl_->record_counters[row][record.info >> 4];
+  const size_t row = std::min<size_t>(rmgr, pg::kLastBuiltinRmgr + 1);
+  std::atomic<prometheus::Counter*>& slot = impl_->record_counters[row][info >> 4];
   prometheus::Counter* counter = slot.load(std::memory_order_acquire);
   if (!counter) {  // the same labels give the same counter, so a race is harmless
-    counter = &impl_->records.Add({{"type", pg::record_type_name(record.rmgr, record.info, 15)}});
+    counter = &impl_->records.Add({{"type", pg::record_type_name(rmgr, info, 15)}});
     slot.store(counter, std::memory_order_release);
   }
   counter->Increment();

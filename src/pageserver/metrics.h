@@ -9,9 +9,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string_view>
+#include <string>
+#include <vector>
 
-#include "pg/wal_record.h"
 
 namespace prometheus {
 class Registry;
@@ -26,7 +26,7 @@ class Metrics {
   Metrics();
   ~Metrics();
 
-  void count_record(const pg::DecodedRecord& record, uint64_t bytes);
+  void count_record(uint8_t rmgr, uint8_t info, uint64_t bytes);
   // From arrival to the answer, and how long of that the asker waited for WAL.
   void count_request(Request request, std::chrono::nanoseconds total, std::chrono::nanoseconds waited);
   void count_pages(uint64_t pages, uint64_t refused);

@@ -49,8 +49,11 @@ void Tenants::stop() {
   }
   if (housekeeper_.joinable()) housekeeper_.join();
   const std::vector<Entry> entries = all_timelines();
-  for (const Entry& entry : entries)
+  for (const Entry& entry : entries) {
+    // Ingest may be waiting for room on a full disk: that must not keep us from stopping.
+    if (entry.timeline && entry.timeline->store()->freeze_would_wait()) entry.timeline->store()->stop();
     if (entry.receiver) entry.receiver->stop();
+  }
   for (const Entry& entry : entries) {
     if (!entry.timeline) continue;
     // A disk that is full would make us wait: what is lost is in the WAL.

@@ -180,11 +180,14 @@ Status Timeline::ingest(const pg::WalRecordView& record) {
     recent_.add(record.end_lsn, ingest_->position());
     last_record_lsn_.store(record.end_lsn.bytes(), std::memory_order_release);
   }
-  if (options_.metrics || options_.check_redo) {
-    const auto decoded = pg::decode_record(record.bytes, metadata_.pg_version);
-    if (options_.check_redo && decoded) oracle_.check(reader_, *decoded, record.end_lsn);
-    if (options_.metrics && decoded) options_.metrics->count_record(*decoded, record.end_lsn - record.start_lsn);
+  if (options_.metrics) {
+    // xl_info and xl_rmid; the record was decoded, so they are there.
+    options_.metrics->count_record(load<uint8_t>(&record.bytes[17]), load<uint8_t>(&record.bytes[16]),
+                                   record.end_lsn - record.start_lsn);
   }
+  if (options_.check_redo)
+    if (const auto decoded = pg::decode_record(record.bytes, metadata_.pg_version))
+      oracle_.check(reader_, *decoded, record.end_lsn);
   waiters_.advance(record.end_lsn);
   return {};
 }
