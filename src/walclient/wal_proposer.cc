@@ -152,8 +152,6 @@ Result<WalProposer::Elected> WalProposer::Impl::elect(Timeout timeout) {
 
 Result<WalProposer::Elected> WalProposer::Impl::finish_election(std::unique_lock<std::mutex>& lock,
                                                                 Clock::time_point deadline) {
-  buffer.reset(core.start_lsn());
-  changed.notify_all();
   const bool committed = changed.wait_until(lock, deadline, [&] {
     return stopping || fenced || core.fenced_by() || core.commit_lsn() >= core.start_lsn();
   });
@@ -329,7 +327,10 @@ Status WalProposer::Impl::vote(Peer& peer, PgSocket& socket) {
     HELIUM_TRY(socket.send_copy_data({wire::encode(request)}));
     HELIUM_ASSIGN(const wire::VoteReply reply, receive<wire::VoteReply>(socket, kAnswerTimeout));
     const std::lock_guard lock(mutex_);
+    const bool was_won = core.election() == Proposer::Election::kWon;
     core.on_vote(peer.safekeeper.id, reply);
+    // With the vote that decides, before any sender looks at the buffer: elect() may wake up after them.
+    if (!was_won && core.election() == Proposer::Election::kWon) buffer.reset(core.start_lsn());
     peer.flush_lsn = reply.flush_lsn;
     check_fenced();
     changed.notify_all();
