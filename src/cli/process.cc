@@ -23,7 +23,11 @@ namespace fs = std::filesystem;
 
 struct ProcessStat {
   char state = '?';
+  uint64_t threads = 0;
   uint64_t start_ticks = 0;
+
+  // A zombie may be just the first thread of a process that is being killed: its ports are free when the last has gone.
+  bool has_ended() const { return (state == 'Z' || state == 'X') && threads <= 1; }
 };
 
 // /proc/PID/stat: "PID (name) STATE …"; the name may hold anything, so count from its last ')'.
@@ -41,16 +45,18 @@ std::optional<ProcessStat> read_stat(pid_t pid) {
     fields.push_back(rest.substr(begin, end - begin));
     rest.remove_prefix(end);
   }
+  constexpr size_t kThreadsField = 20 - 3;
   constexpr size_t kStartTimeField = 22 - 3;
   if (fields.size() <= kStartTimeField) return std::nullopt;
   ProcessStat stat;
   stat.state = fields[0][0];
-  const std::string_view ticks = fields[kStartTimeField];
-  std::from_chars(ticks.data(), ticks.data() + ticks.size(), stat.start_ticks);
+  const auto read_number = [&](size_t field, uint64_t& value) {
+    std::from_chars(fields[field].data(), fields[field].data() + fields[field].size(), value);
+  };
+  read_number(kThreadsField, stat.threads);
+  read_number(kStartTimeField, stat.start_ticks);
   return stat;
 }
-
-bool is_dead_state(char state) { return state == 'Z' || state == 'X'; }
 
 std::string boot_id() {
   Result<std::string> text = read_text_file("/proc/sys/kernel/random/boot_id");
@@ -138,7 +144,7 @@ std::optional<pid_t> running_pid(const fs::path& pid_file) {
   const std::optional<pid_t> pid = read_pid(pid_file);
   if (!pid) return std::nullopt;
   const std::optional<ProcessStat> stat = read_stat(*pid);
-  if (!stat || is_dead_state(stat->state)) return std::nullopt;
+  if (!stat || stat->has_ended()) return std::nullopt;
   const Result<std::string> identity = read_text_file(identity_file(pid_file));
   if (!identity || *identity != describe_identity(*pid, stat->start_ticks)) return std::nullopt;
   return pid;
@@ -147,7 +153,7 @@ std::optional<pid_t> running_pid(const fs::path& pid_file) {
 bool has_exited(pid_t pid) {
   if (waitpid(pid, nullptr, WNOHANG) == pid) return true;
   const std::optional<ProcessStat> stat = read_stat(pid);
-  return !stat || is_dead_state(stat->state);
+  return !stat || stat->has_ended();
 }
 
 bool signal_daemon(const fs::path& pid_file, int signal) {

@@ -88,10 +88,11 @@ def format_lsn(lsn):
 
 def pid_alive(pid):
     try:
-        state = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
         return False
-    return state not in "ZX"
+    state, threads = fields[0], int(fields[17])
+    return state not in "ZX" or threads > 1  # the first thread may be a zombie before the last one has gone
 
 
 class HeliumError(Exception):
