@@ -37,6 +37,7 @@ TimelineProgress progress(uint8_t timeline, uint64_t safekeeper, uint64_t flush)
 }
 
 // Collects what a subscription delivers.
+// Declared before the clients that fill it, which end before it then.
 class Inbox {
  public:
   std::function<void(const TimelineProgress&)> receiver() {
@@ -79,9 +80,9 @@ std::unique_ptr<BrokerServer> start_broker(uint16_t port = 0) {
 HostPort address(const BrokerServer& server) { return {"127.0.0.1", server.port()}; }
 
 TEST(Broker, WhatIsPublishedReachesSubscribersOfItsTimelineAndOfAll) {
+  Inbox all, one;
   const auto server = start_broker();
   BrokerClient safekeeper(address(*server)), pageserver(address(*server));
-  Inbox all, one;
   pageserver.subscribe(std::nullopt, all.receiver());
   pageserver.subscribe(progress(1, 1, 1).id, one.receiver());
   safekeeper.publish(progress(2, 1, 100));
@@ -93,6 +94,7 @@ TEST(Broker, WhatIsPublishedReachesSubscribersOfItsTimelineAndOfAll) {
 }
 
 TEST(Broker, LateSubscriberGetsTheLastValues) {
+  Inbox inbox;
   const auto server = start_broker();
   BrokerClient safekeeper(address(*server));
   for (uint64_t flush = 1; flush <= 50; ++flush) safekeeper.publish(progress(1, 1, flush));
@@ -100,7 +102,6 @@ TEST(Broker, LateSubscriberGetsTheLastValues) {
   const auto deadline = Clock::now() + 5s;
   while (server->counts().entries < 2 && Clock::now() < deadline) std::this_thread::sleep_for(5ms);
   BrokerClient pageserver(address(*server));
-  Inbox inbox;
   pageserver.subscribe(std::nullopt, inbox.receiver());
   EXPECT_TRUE(inbox.wait_for(progress(1, 1, 50)));
   EXPECT_TRUE(inbox.wait_for(progress(1, 2, 30)));
@@ -109,10 +110,11 @@ TEST(Broker, LateSubscriberGetsTheLastValues) {
 // Goal: a restarted broker knows everything again by itself, although it stores nothing.
 // Method: nobody publishes anything new after the restart; a fresh subscriber must still hear of all.
 TEST(Broker, AfterARestartPublishersSayTheirLastValuesAgain) {
+  Inbox before;
+  Inbox after;
   auto server = start_broker();
   const uint16_t port = server->port();
   BrokerClient safekeeper(address(*server)), pageserver(address(*server));
-  Inbox before;
   pageserver.subscribe(std::nullopt, before.receiver());
   safekeeper.publish(progress(1, 1, 10));
   safekeeper.publish(progress(2, 1, 20));
@@ -121,7 +123,6 @@ TEST(Broker, AfterARestartPublishersSayTheirLastValuesAgain) {
   server = start_broker(port);
   ASSERT_TRUE(server);
   BrokerClient newcomer({"127.0.0.1", port});
-  Inbox after;
   newcomer.subscribe(std::nullopt, after.receiver());
   EXPECT_TRUE(after.wait_for(progress(1, 1, 10)));
   EXPECT_TRUE(after.wait_for(progress(2, 1, 20)));
@@ -130,11 +131,11 @@ TEST(Broker, AfterARestartPublishersSayTheirLastValuesAgain) {
 }
 
 TEST(Broker, ClientsThatCameBeforeTheBrokerConnectWhenItStarts) {
+  Inbox inbox;
   auto placeholder = start_broker();
   const uint16_t port = placeholder->port();
   placeholder.reset();
   BrokerClient safekeeper({"127.0.0.1", port}), pageserver({"127.0.0.1", port});
-  Inbox inbox;
   pageserver.subscribe(std::nullopt, inbox.receiver());
   safekeeper.publish(progress(1, 1, 5));
   std::this_thread::sleep_for(200ms);
@@ -162,9 +163,9 @@ TEST(Broker, ClientsEndWithin200MsWithTheBrokerThereOrGone) {
 }
 
 TEST(Broker, StopsAtOnceWithStreamsOpen) {
+  Inbox inbox;
   auto server = start_broker();
   BrokerClient client(address(*server));
-  Inbox inbox;
   client.subscribe(std::nullopt, inbox.receiver());
   client.publish(progress(1, 1, 5));
   ASSERT_TRUE(inbox.wait_for(progress(1, 1, 5)));
@@ -175,9 +176,9 @@ TEST(Broker, StopsAtOnceWithStreamsOpen) {
 
 // Goal: a burst costs neither memory nor time at the receiver. Method: a subscriber that is slow gets few, newest last.
 TEST(Broker, SlowSubscriberSkipsToTheNewestValue) {
+  Inbox inbox;
   const auto server = start_broker();
   BrokerClient safekeeper(address(*server)), pageserver(address(*server));
-  Inbox inbox;
   pageserver.subscribe(std::nullopt, [receive = inbox.receiver()](const TimelineProgress& value) {
     std::this_thread::sleep_for(2ms);
     receive(value);
