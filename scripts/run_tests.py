@@ -29,8 +29,17 @@ SANITIZER_ENV = {
     "tsan": {"TSAN_OPTIONS": f"halt_on_error=1:second_deadlock_stack=1:suppressions={ROOT}/scripts/tsan.supp"},
 }
 
-# Tests that live in gRPC's threads, which ThreadSanitizer cannot see into (see tsan.supp); the hub's own tests stay.
-NOT_UNDER_TSAN = {"broker_test": "Broker.*"}
+# Not worth ThreadSanitizer's time: tests in gRPC's threads, which it cannot see into (see tsan.supp); exhaustive
+# searches in one thread, which would run for many minutes; whole stock clusters, which are other programs.
+NOT_UNDER_TSAN = {
+    "broker_test": "Broker.*",
+    "layer_test": "StoreCrash.*:StoreRandom.*:*EveryFlippedBit*:LayerMap.*",
+    "pageserver_test": "StockCluster*",
+    "pg_test": "*Every*:*Stock*",
+    "redo_test": "*Recorded*:*Oracle*",
+    "safekeeper_test": "*Sim*:Cluster.*",
+    "vfs_test": "BlockState.*:Preload.*",
+}
 
 
 class Tally:
