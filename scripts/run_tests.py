@@ -37,8 +37,7 @@ NOT_UNDER_TSAN = {
     "pageserver_test": "StockCluster*",
     "pg_test": "*Every*:*Stock*",
     "redo_test": "*Recorded*:*Oracle*",
-    "safekeeper_test": "*Sim*:Cluster.*",
-    "vfs_test": "BlockState.*:Preload.*",
+    "vfs_test": "BlockState.*",
 }
 
 
