@@ -47,18 +47,43 @@ TimelineConfig decode_timeline(const json& in) {
   return timeline;
 }
 
+// {"host": …, "port": …} below "advertised", if it is there.
+std::optional<HostPort> decode_advertised(const json& daemon) {
+  if (!daemon.contains("advertised")) return std::nullopt;
+  const json& in = daemon.at("advertised");
+  return HostPort{in.at("host").get<std::string>(), in.at("port").get<uint16_t>()};
+}
+
+SafekeeperConfig decode_safekeeper(const json& in) {
+  SafekeeperConfig safekeeper{in.at("id").get<uint64_t>(), in.at("pg_port").get<uint16_t>(), in.at("http_port").get<uint16_t>()};
+  if (in.contains("advertised")) {
+    const json& advertised = in.at("advertised");
+    safekeeper.advertised = {advertised.at("host").get<std::string>(), advertised.at("pg_port").get<uint16_t>(),
+                             advertised.at("http_port").get<uint16_t>()};
+  }
+  return safekeeper;
+}
+
+json encode_safekeeper(const SafekeeperConfig& safekeeper) {
+  json out{{"id", safekeeper.id}, {"pg_port", safekeeper.pg_port}, {"http_port", safekeeper.http_port}};
+  if (const auto& advertised = safekeeper.advertised) {
+    out["advertised"] = {
+        {"host", advertised->host}, {"pg_port", advertised->pg_port}, {"http_port", advertised->http_port}};
+  }
+  return out;
+}
+
 ClusterConfig decode_or_throw(const json& in) {
   ClusterConfig config;
   config.host = in.at("host").get<std::string>();
   config.broker_port = in.at("storage_broker").at("port").get<uint16_t>();
   config.broker_http_port = in.at("storage_broker").at("http_port").get<uint16_t>();
+  config.advertised_broker = decode_advertised(in["storage_broker"]);
   config.pageserver_id = in.at("pageserver").at("id").get<uint64_t>();
   config.pageserver_port = in.at("pageserver").at("port").get<uint16_t>();
   config.pageserver_http_port = in.at("pageserver").at("http_port").get<uint16_t>();
-  for (const json& safekeeper : in.at("safekeepers")) {
-    config.safekeepers.push_back({safekeeper.at("id").get<uint64_t>(), safekeeper.at("pg_port").get<uint16_t>(),
-                                  safekeeper.at("http_port").get<uint16_t>()});
-  }
+  config.advertised_pageserver = decode_advertised(in["pageserver"]);
+  for (const json& safekeeper : in.at("safekeepers")) config.safekeepers.push_back(decode_safekeeper(safekeeper));
   config.endpoint_port = in.at("endpoint_port").get<uint16_t>();
   config.pg_distrib_dir = in.at("pg_distrib_dir").get<std::string>();
   config.check_redo = in.value("check_redo", false);
@@ -146,10 +171,12 @@ std::string encode_config(const ClusterConfig& config) {
            {"pg_distrib_dir", config.pg_distrib_dir},
            {"check_redo", config.check_redo},
            {"tenants", json::array()}};
-  for (const SafekeeperConfig& safekeeper : config.safekeepers) {
-    out["safekeepers"].push_back(
-        {{"id", safekeeper.id}, {"pg_port", safekeeper.pg_port}, {"http_port", safekeeper.http_port}});
-  }
+  const auto advertise = [](json& daemon, const std::optional<HostPort>& address) {
+    if (address) daemon["advertised"] = {{"host", address->host}, {"port", address->port}};
+  };
+  advertise(out["storage_broker"], config.advertised_broker);
+  advertise(out["pageserver"], config.advertised_pageserver);
+  for (const SafekeeperConfig& safekeeper : config.safekeepers) out["safekeepers"].push_back(encode_safekeeper(safekeeper));
   if (config.default_tenant) out["default_tenant_id"] = to_string(*config.default_tenant);
   for (const TenantConfig& tenant : config.tenants) {
     json timelines = json::array();

@@ -1,5 +1,9 @@
 // What `helium` remembers about one cluster: addresses, tenants, branches. Stored in .helium/config.json.
 //
+// A daemon listens on `host` and its ports, and `helium` itself talks to it there. Other daemons may have to take another
+// way (address translation, a container's published ports, a proxy): then the daemon has an *advertised* address beside
+// it, and memberships, the broker and endpoint.json name that one. Set by editing config.json (README.md of this folder).
+//
 // Plain values. Encoding is JSON with a format_version; decode errors are kCorrupt and kTooNew.
 
 #pragma once
@@ -20,10 +24,22 @@ namespace helium::cli {
 inline constexpr int kConfigFormatVersion = 1;
 inline constexpr int kDefaultPgVersion = 15;
 
+// Where others reach a safekeeper.
+struct SafekeeperAddress {
+  std::string host;
+  uint16_t pg_port = 0;
+  uint16_t http_port = 0;
+  friend bool operator==(const SafekeeperAddress&, const SafekeeperAddress&) = default;
+
+  HostPort pg() const { return {host, pg_port}; }
+  HostPort http() const { return {host, http_port}; }
+};
+
 struct SafekeeperConfig {
   uint64_t id = 0;
   uint16_t pg_port = 0;
   uint16_t http_port = 0;
+  std::optional<SafekeeperAddress> advertised = std::nullopt;  // if it is not host and the ports above
   friend bool operator==(const SafekeeperConfig&, const SafekeeperConfig&) = default;
 };
 
@@ -57,9 +73,11 @@ struct ClusterConfig {
   std::string host = "127.0.0.1";
   uint16_t broker_port = 50051;
   uint16_t broker_http_port = 50052;
+  std::optional<HostPort> advertised_broker;
   uint64_t pageserver_id = 1;
   uint16_t pageserver_port = 64000;
   uint16_t pageserver_http_port = 9898;
+  std::optional<HostPort> advertised_pageserver;
   std::vector<SafekeeperConfig> safekeepers;
   uint16_t endpoint_port = 55432;  // of the first endpoint; its HTTP port is the next one
   std::string pg_distrib_dir;      // holds vNN/bin/postgres; empty: Debian's directories
@@ -72,6 +90,13 @@ struct ClusterConfig {
   HostPort broker_http() const { return {host, broker_http_port}; }
   HostPort pageserver() const { return {host, pageserver_port}; }
   HostPort pageserver_http() const { return {host, pageserver_http_port}; }
+
+  // The way that other daemons take.
+  HostPort broker_for_others() const { return advertised_broker.value_or(broker()); }
+  HostPort pageserver_for_others() const { return advertised_pageserver.value_or(pageserver()); }
+  SafekeeperAddress address_for_others(const SafekeeperConfig& safekeeper) const {
+    return safekeeper.advertised.value_or(SafekeeperAddress{host, safekeeper.pg_port, safekeeper.http_port});
+  }
 
   const SafekeeperConfig* find_safekeeper(uint64_t id) const;
   TenantConfig* find_tenant(const TenantId& id);

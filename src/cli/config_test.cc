@@ -15,6 +15,9 @@ ClusterConfig sample() {
   config.safekeepers = make_safekeepers(3, 5454, 7676);
   config.pg_distrib_dir = "/opt/pg with blank";
   config.check_redo = true;
+  config.safekeepers[1].advertised = {"storage.example", 15455, 17677};
+  config.advertised_broker = {"10.0.0.7", 1};
+  config.advertised_pageserver = {"10.0.0.8", 2};
   TenantConfig tenant{random_id<TenantId>(), {}};
   TimelineConfig main{random_id<TimelineId>(), "main", std::nullopt, Lsn(0x16B5A50), 15, "7300000000000000001", 1, {1, 2, 3}, {1, 3}};
   TimelineConfig branch = main;

@@ -86,7 +86,7 @@ Daemon pageserver_daemon(const Cluster& cluster) {
                       "--datadir",     daemon.files.folder.string(),
                       "--listen-pg",   to_string(config.pageserver()),
                       "--listen-http", to_string(config.pageserver_http()),
-                      "--broker",      to_string(config.broker())};
+                      "--broker",      to_string(config.broker_for_others())};
   if (!config.pg_distrib_dir.empty()) {
     daemon.arguments.insert(daemon.arguments.end(), {"--pg-distrib-dir", config.pg_distrib_dir});
   }
@@ -115,7 +115,11 @@ Result<Daemon> safekeeper_daemon(const Cluster& cluster, uint64_t id) {
                       "--datadir",     daemon.files.folder.string(),
                       "--listen-pg",   to_string(pg),
                       "--listen-http", to_string(http),
-                      "--broker",      to_string(config.broker())};
+                      "--broker",      to_string(config.broker_for_others())};
+  if (const auto& advertised = safekeeper->advertised) {
+    daemon.arguments.insert(daemon.arguments.end(), {"--advertise-pg", to_string(advertised->pg()), "--advertise-http",
+                                                     to_string(advertised->http())});
+  }
   daemon.ports = {{pg, daemon.name}, {http, daemon.name + "'s HTTP"}};
   daemon.status = http;
   return daemon;

@@ -55,8 +55,9 @@ std::string encode_endpoint(const Endpoint& endpoint, const ClusterConfig& confi
   json safekeepers = json::array();
   for (const uint64_t id : timeline.members) {
     if (const SafekeeperConfig* member = config.find_safekeeper(id)) {
+      const SafekeeperAddress address = config.address_for_others(*member);
       safekeepers.push_back(
-          {{"id", id}, {"host", config.host}, {"pg_port", member->pg_port}, {"http_port", member->http_port}});
+          {{"id", id}, {"host", address.host}, {"pg_port", address.pg_port}, {"http_port", address.http_port}});
     }
   }
   const json out{{"name", endpoint.name},
@@ -67,7 +68,7 @@ std::string encode_endpoint(const Endpoint& endpoint, const ClusterConfig& confi
                  {"host", config.host},
                  {"pg_port", endpoint.pg_port},
                  {"http_port", endpoint.http_port},
-                 {"pageserver", to_string(config.pageserver())},
+                 {"pageserver", to_string(config.pageserver_for_others())},
                  {"safekeepers", std::move(safekeepers)},
                  {"generation", timeline.generation},
                  {"pg_bin_dir", pg_bin_dir.string()},

@@ -45,6 +45,18 @@ TEST(Endpoint, RegistrationNamesStorageAndOnlyTheTimelinesMembers) {
   EXPECT_EQ(json["safekeepers"][1]["http_port"], 7678);
 }
 
+TEST(Endpoint, RegistrationNamesTheAddressesThatOthersReach) {
+  Sample s = sample();
+  s.config.safekeepers[2].advertised = {"10.0.0.3", 1, 2};
+  s.config.advertised_pageserver = {"10.0.0.9", 3};
+  const auto json = nlohmann::json::parse(encode_endpoint(s.endpoint, s.config, s.timeline, "/bin"));
+  EXPECT_EQ(json["pageserver"], "10.0.0.9:3");
+  EXPECT_EQ(json["safekeepers"][0]["host"], "127.0.0.1");
+  EXPECT_EQ(json["safekeepers"][1]["host"], "10.0.0.3");
+  EXPECT_EQ(json["safekeepers"][1]["pg_port"], 1);
+  EXPECT_EQ(json["safekeepers"][1]["http_port"], 2);
+}
+
 TEST(Endpoint, DamageIsAnError) {
   const Sample s = sample();
   const std::string text = encode_endpoint(s.endpoint, s.config, s.timeline, "/bin");

@@ -204,8 +204,9 @@ Status create_on_safekeeper(const ClusterConfig& config, uint64_t safekeeper_id,
   for (const uint64_t id : timeline.members) {
     const SafekeeperConfig* member = config.find_safekeeper(id);
     if (member == nullptr) return fail(ErrorCode::kNotFound, fmt::format("there is no safekeeper {}", id));
+    const SafekeeperAddress address = config.address_for_others(*member);
     members.push_back(
-        {{"id", id}, {"host", config.host}, {"pg_port", member->pg_port}, {"http_port", member->http_port}});
+        {{"id", id}, {"host", address.host}, {"pg_port", address.pg_port}, {"http_port", address.http_port}});
   }
   const json body{{"tenant_id", to_string(tenant)},        {"timeline_id", to_string(timeline.id)},
                   {"pg_version", timeline.pg_version},     {"system_id", timeline.system_id},
@@ -232,7 +233,7 @@ Status catch_up_safekeeper(const ClusterConfig& config, uint64_t safekeeper_id, 
   for (const TermStart& entry : donor.term_history) {
     history.push_back({{"term", entry.term}, {"lsn", to_string(entry.lsn)}});
   }
-  const json body{{"peer", to_string(HostPort{config.host, peer->pg_port})},
+  const json body{{"peer", to_string(config.address_for_others(*peer).pg())},
                   {"log_term", donor.log_term},
                   {"term_history", std::move(history)},
                   {"upto_lsn", to_string(upto)}};

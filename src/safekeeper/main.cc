@@ -19,17 +19,20 @@ struct Arguments {
   uint64_t id = 0;
   std::string datadir;
   HostPort pg, http;
+  std::optional<HostPort> advertised_pg, advertised_http;
   std::optional<HostPort> broker;
 };
 
 Result<Arguments> parse(int argc, char** argv, int& help_exit) {
   CLI::App app{"Helium safekeeper: keeps WAL durable on a majority, and serves what is committed"};
   Arguments arguments;
-  std::string pg = "127.0.0.1:5454", http = "127.0.0.1:7676", broker;
+  std::string pg = "127.0.0.1:5454", http = "127.0.0.1:7676", broker, advertised_pg, advertised_http;
   app.add_option("--id", arguments.id, "this safekeeper's number, 1 or higher; never used by another one")->required();
   app.add_option("--datadir", arguments.datadir, "folder of its state; created if missing")->required();
   app.add_option("--listen-pg", pg, "HOST:PORT of the PostgreSQL protocol")->capture_default_str();
   app.add_option("--listen-http", http, "HOST:PORT of the management API and metrics")->capture_default_str();
+  app.add_option("--advertise-pg", advertised_pg, "HOST:PORT that others reach --listen-pg at, if it is another one");
+  app.add_option("--advertise-http", advertised_http, "HOST:PORT that others reach --listen-http at, likewise");
   app.add_option("--broker", broker, "HOST:PORT of the storage broker; without it, safekeepers hear from computes only");
   help_exit = -1;
   try {
@@ -43,6 +46,12 @@ Result<Arguments> parse(int argc, char** argv, int& help_exit) {
   if (arguments.id == 0) return fail(ErrorCode::kInvalid, "--id must be 1 or higher");
   HELIUM_ASSIGN(arguments.pg, parse_host_port(pg));
   HELIUM_ASSIGN(arguments.http, parse_host_port(http));
+  if (!advertised_pg.empty()) {
+    HELIUM_ASSIGN(arguments.advertised_pg, parse_host_port(advertised_pg));
+  }
+  if (!advertised_http.empty()) {
+    HELIUM_ASSIGN(arguments.advertised_http, parse_host_port(advertised_http));
+  }
   if (!broker.empty()) {
     HELIUM_ASSIGN(arguments.broker, parse_host_port(broker));
   }
@@ -62,7 +71,8 @@ Status run(const Arguments& arguments) {
     return nlohmann::json{{"id", arguments.id}, {"timelines", safekeeper->timelines().size()}}.dump();
   });
   HELIUM_TRY(http.start(arguments.http));
-  safekeeper->start({arguments.pg.host, pg.port()}, {arguments.http.host, http.port()});
+  safekeeper->start(arguments.advertised_pg.value_or(HostPort{arguments.pg.host, pg.port()}),
+                    arguments.advertised_http.value_or(HostPort{arguments.http.host, http.port()}));
   log::info("safekeeper started", {{"id", arguments.id},
                                    {"listen_pg", to_string(HostPort{arguments.pg.host, pg.port()})},
                                    {"listen_http", to_string(HostPort{arguments.http.host, http.port()})},
