@@ -17,6 +17,7 @@ import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORES = os.cpu_count() or 1
+PYTEST_FOLDERS = [str(ROOT / "tests" / name) for name in ("integration", "elle")]
 UNIT_TIMEOUT_S = 300
 FUZZ_SECONDS = 6
 OUTPUT_LINES = 60
@@ -196,7 +197,7 @@ def run_integration_tests(names, quick):
         report = pathlib.Path(folder) / "report.xml"
         # Tests mostly wait (for disks, for time to pass), so a worker more than there are cores.
         command = ["/usr/bin/python3", "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-                   "-n", str(CORES + 1), str(ROOT / "tests" / "integration")]
+                   "-n", str(CORES + 1), *PYTEST_FOLDERS]
         if names:
             command += ["-k", " or ".join(names)]
         elif quick:
@@ -224,7 +225,7 @@ def list_tests():
     for source in sorted((ROOT / "src").glob("*/*_fuzz.cc")):
         print(f"fuzz {source.stem}")
     subprocess.run(["/usr/bin/python3", "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider",
-                    str(ROOT / "tests" / "integration")])
+                    *PYTEST_FOLDERS])
 
 
 def main():
