@@ -44,9 +44,13 @@ struct TimelineTag {
 struct ProposerTag {
   static constexpr std::string_view kName = "proposer id";
 };
+struct ChangerTag {
+  static constexpr std::string_view kName = "changer id";
+};
 using TenantId = Id<TenantTag>;
 using TimelineId = Id<TimelineTag>;
 using ProposerId = Id<ProposerTag>;  // one life of one compute's WAL proposer
+using ChangerId = Id<ChangerTag>;    // one run of a command that changes a timeline's members
 
 struct TenantTimelineId {
   TenantId tenant;

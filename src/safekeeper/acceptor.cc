@@ -14,7 +14,7 @@ Acceptor::Acceptor(AcceptorState durable, Lsn flush_lsn)
 }
 
 wire::AppendReply Acceptor::progress() const {
-  return {.generation = state_.generation,
+  return {.generation = state_.membership.generation,
           .term = state_.term,
           .log_term = log_term(),
           .flush_lsn = flush_lsn_,
@@ -22,10 +22,10 @@ wire::AppendReply Acceptor::progress() const {
 }
 
 Status Acceptor::check_generation(uint32_t generation) const {
-  if (generation == state_.generation) return {};
+  if (generation == state_.membership.generation) return {};
   return fail(ErrorCode::kInvalid,
               fmt::format("membership generation {} {}: this safekeeper has {}", generation,
-                          generation < state_.generation ? "is over" : "is not known here", state_.generation));
+                          generation < state_.membership.generation ? "is over" : "is not known here", state_.membership.generation));
 }
 
 Result<Acceptor::VoteDecision> Acceptor::on_vote_request(const wire::VoteRequest& request) const {
@@ -39,7 +39,7 @@ Result<Acceptor::VoteDecision> Acceptor::on_vote_request(const wire::VoteRequest
     decision.persist->voted_for = request.proposer;
   }
   const AcceptorState& after = decision.persist ? *decision.persist : state_;
-  decision.reply = {.generation = state_.generation,
+  decision.reply = {.generation = state_.membership.generation,
                     .term = after.term,
                     // Asked again, the same proposer gets the same answer; another one does not get this term.
                     .granted = request.term == after.term && request.proposer == after.voted_for,

@@ -15,13 +15,17 @@
 #include "base/ids.h"
 #include "base/lsn.h"
 #include "base/result.h"
+#include "wire/membership.h"
 #include "wire/wal_commit.h"
 
 namespace helium::safekeeper {
 
 // What must survive a crash besides the WAL itself.
 struct AcceptorState {
-  uint32_t generation = 1;  // of the membership
+  wire::Membership membership;       // in force here; its generation is the highest that was accepted
+  uint32_t promised_generation = 0;  // membership changes of lower ones are refused
+  ChangerId changer;                 // to whom promised_generation was promised
+  bool filling = false;              // a newcomer that does not hold yet what it must: neither votes nor counts
   uint64_t term = 0;        // highest term promised; lower ones are refused
   ProposerId voted_for;     // to whom `term` was promised; unset if a log of that term arrived without a vote
   TermHistory history;      // adopted; ends with the term whose appends are accepted

@@ -8,7 +8,7 @@ namespace {
 const ProposerId kA{{1}}, kB{{2}};
 const Lsn kBase(1000);
 
-AcceptorState fresh() { return {.generation = 1, .start_lsn = kBase, .commit_lsn = kBase}; }
+AcceptorState fresh() { return {.membership = {.generation = 1}, .start_lsn = kBase, .commit_lsn = kBase}; }
 
 // An acceptor with a history and WAL up to flush.
 Acceptor with(uint64_t term, TermHistory history, Lsn flush, Lsn commit = kBase) {
@@ -141,7 +141,7 @@ TEST(AcceptorRule7, CatchUpStaysWithinTheLogTermAndBehindAPromise) {
 
 TEST(AcceptorRule9, OtherGenerationsAreRefused) {
   AcceptorState state = fresh();
-  state.generation = 2;
+  state.membership.generation = 2;
   const Acceptor acceptor(state, kBase);
   EXPECT_FALSE(acceptor.on_vote_request({.generation = 1, .term = 1, .proposer = kA}).has_value());
   EXPECT_FALSE(acceptor.on_vote_request({.generation = 3, .term = 1, .proposer = kA}).has_value());

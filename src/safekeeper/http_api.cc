@@ -31,7 +31,7 @@ json to_json(const Timeline& timeline) {
   const Timeline::View view = timeline.view();
   const ControlFile& constants = timeline.constants();
   json members = json::array();
-  for (const Member& member : constants.members) {
+  for (const wire::Member& member : view.membership.members) {
     members.push_back({{"id", member.id},
                        {"host", member.host},
                        {"pg_port", member.pg_port},
@@ -49,7 +49,7 @@ json to_json(const Timeline& timeline) {
           {"safekeeper_id", constants.safekeeper_id},
           {"pg_version", constants.pg_version},
           {"system_id", std::to_string(constants.system_id)},
-          {"generation", view.generation},
+          {"generation", view.membership.generation},
           {"members", members},
           {"term", view.term},
           {"log_term", view.log_term},
@@ -136,17 +136,17 @@ Result<ControlFile> parse_create(const std::string& body, uint64_t safekeeper_id
   control.pg_version = fields.get<uint32_t>("pg_version");
   control.system_id = fields.parsed<uint64_t>("system_id", parse_u64);
   control.acceptor.start_lsn = fields.parsed<Lsn>("start_lsn", parse_lsn);
-  control.acceptor.generation = fields.get_or<uint32_t>("generation", 1);
+  control.acceptor.membership.generation = fields.get_or<uint32_t>("generation", 1);
   for (const json& element : fields.get<json>("members")) {
     if (!element.is_object()) {
       fields.note("field 'members' must hold objects");
       break;
     }
     Fields member(element);
-    control.members.push_back({.id = member.get<uint64_t>("id"),
-                               .host = member.get<std::string>("host"),
-                               .pg_port = member.get<uint16_t>("pg_port"),
-                               .http_port = member.get<uint16_t>("http_port")});
+    control.acceptor.membership.members.push_back({.id = member.get<uint64_t>("id"),
+                                                   .host = member.get<std::string>("host"),
+                                                   .pg_port = member.get<uint16_t>("pg_port"),
+                                                   .http_port = member.get<uint16_t>("http_port")});
     if (!member.status()) fields.note("members: " + member.status().error().message);
   }
   HELIUM_TRY(fields.status());
@@ -157,13 +157,17 @@ Result<ControlFile> parse_create(const std::string& body, uint64_t safekeeper_id
     return fail(ErrorCode::kInvalid, fmt::format("start_lsn {} is no record end",
                                                  to_string(control.acceptor.start_lsn)));
   }
-  const auto is_self = [&](const Member& member) { return member.id == safekeeper_id; };
-  if (std::ranges::none_of(control.members, is_self)) {
+  const auto is_self = [&](const wire::Member& member) { return member.id == safekeeper_id; };
+  if (std::ranges::none_of(control.acceptor.membership.members, is_self)) {
     return fail(ErrorCode::kInvalid, fmt::format("safekeeper {} is not among the members", safekeeper_id));
+  }
+  if (!wire::is_valid_membership(control.acceptor.membership)) {
+    return fail(ErrorCode::kInvalid, "field 'members' must name each safekeeper once, by an id from 1 on");
   }
   control.acceptor.commit_lsn = control.acceptor.start_lsn;
   control.flushed_lsn = control.acceptor.start_lsn;
   control.verify_lsn = control.acceptor.start_lsn;
+  control.local_start_lsn = control.acceptor.start_lsn;
   return control;
 }
 
@@ -215,7 +219,7 @@ Result<json> catch_up(Safekeeper& safekeeper, const http::Request& request) {
   const HostPort peer = fields.parsed<HostPort>("peer", parse_host_port);
   const Lsn upto = fields.parsed<Lsn>("upto_lsn", parse_lsn);
   const uint64_t log_term = fields.get<uint64_t>("log_term");
-  const uint32_t generation = fields.get_or<uint32_t>("generation", timeline->view().generation);
+  const uint32_t generation = fields.get_or<uint32_t>("generation", timeline->view().membership.generation);
   TermHistory history;
   for (const json& element : fields.get<json>("term_history")) {
     if (!element.is_object()) {

@@ -96,7 +96,7 @@ class PushSession {
     log::info("push refused", {{"timeline", to_string(timeline_.id())}, {"term", term_.load()}, {"error", error}});
     const Timeline::View view = timeline_.view();
     const Status sent = send(
-        wire::Refusal{.generation = view.generation, .term = view.term, .code = error.code, .text = error.message});
+        wire::Refusal{.generation = view.membership.generation, .term = view.term, .code = error.code, .text = error.message});
     if (sent) socket_->close_gently();
     return fail(ErrorCode::kClosed, "refused");
   }

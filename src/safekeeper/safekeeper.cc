@@ -226,7 +226,7 @@ void Safekeeper::publish_loop() {
                         .safekeeper_id = options_.id,
                         .wal_address = to_string(wal_address_),
                         .http_address = to_string(http_address_),
-                        .generation = view.generation,
+                        .generation = view.membership.generation,
                         .term = view.term,
                         .log_term = view.log_term,
                         .flush_lsn = view.flush_lsn,

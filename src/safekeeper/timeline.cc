@@ -61,7 +61,7 @@ Timeline::~Timeline() {
 Timeline::View Timeline::view() const {
   const std::lock_guard lock(state_mutex_);
   const AcceptorState& state = acceptor_.state();
-  return {.generation = state.generation,
+  return {.membership = state.membership,
           .term = state.term,
           .log_term = acceptor_.log_term(),
           .start_lsn = state.start_lsn,
@@ -90,7 +90,7 @@ Result<wire::GreetingReply> Timeline::greet(const wire::Greeting& greeting) {
   const std::lock_guard lock(state_mutex_);
   HELIUM_TRY(acceptor_.check_generation(greeting.generation));
   return wire::GreetingReply{.version = wire::kWalCommitVersion,
-                             .generation = acceptor_.state().generation,
+                             .generation = acceptor_.state().membership.generation,
                              .safekeeper_id = control_.safekeeper_id,
                              .term = acceptor_.state().term,
                              .pg_version = control_.pg_version,
@@ -181,7 +181,7 @@ Status Timeline::write_control(const AcceptorState& state, Lsn flushed_lsn, Lsn 
   next.flushed_lsn = flushed_lsn;
   next.verify_lsn = verify_lsn;
   HELIUM_TRY(write_durable(folder() / kControlFileName, encode_control_file(next)));
-  // Ids and members are read without a lock: they stay untouched.
+  // Ids and versions are read without a lock: they stay untouched.
   control_.acceptor = state;
   control_.flushed_lsn = flushed_lsn;
   control_.verify_lsn = verify_lsn;
@@ -307,16 +307,16 @@ Status Timeline::catch_up(const HostPort& peer, uint32_t generation, uint64_t lo
 }
 
 void Timeline::on_peer(uint32_t generation, const MemberProgress& progress) {
-  const bool member = std::ranges::any_of(control_.members, [&](const Member& m) { return m.id == progress.safekeeper_id; });
+  const bool member = wire::is_in(control_.acceptor.membership.members, progress.safekeeper_id);
   if (!member || progress.safekeeper_id == control_.safekeeper_id) return;
   bool rose = false;
   {
     const std::lock_guard lock(state_mutex_);
-    if (generation != acceptor_.state().generation) return;
+    if (generation != acceptor_.state().membership.generation) return;
     peers_[progress.safekeeper_id] = progress;
     std::vector<MemberProgress> peers;
     for (const auto& [id, peer] : peers_) peers.push_back(peer);
-    rose = acceptor_.on_peers(peers, control_.members.size());
+    rose = acceptor_.on_peers(peers, control_.acceptor.membership.members.size());
     if (rose) measure_commit();
   }
   if (rose) notify();

@@ -33,7 +33,7 @@ class Timeline {
  public:
   // What others may know, at one moment.
   struct View {
-    uint32_t generation = 0;
+    wire::Membership membership;
     uint64_t term = 0;
     uint64_t log_term = 0;
     Lsn start_lsn, flush_lsn, commit_lsn;
@@ -50,7 +50,7 @@ class Timeline {
   ~Timeline();
 
   const TenantTimelineId& id() const { return control_.id; }
-  const ControlFile& constants() const { return control_; }  // use only what is constant: ids, version, members
+  const ControlFile& constants() const { return control_; }  // use only what is constant: ids, version
   const std::filesystem::path& folder() const { return storage_->folder(); }
   View view() const;
   uint64_t current_term() const { return current_term_; }  // the acceptor's, cheaply
@@ -120,7 +120,7 @@ class Timeline {
   std::unique_ptr<WalStorage> storage_;
 
   std::mutex control_mutex_;
-  ControlFile control_;  // as it is on disk; ids and members are constant
+  ControlFile control_;  // as it is on disk; ids and versions are constant
   Clock::time_point control_written_;
 
   mutable std::mutex state_mutex_;

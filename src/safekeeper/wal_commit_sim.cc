@@ -237,13 +237,13 @@ class World {
 // -- acceptor -----------------------------------------------------------------------------------------------------------
 
 SimAcceptor::SimAcceptor(World& world, int id) : world_(world), id_(id) {
-  disk_.control = {.generation = 1, .start_lsn = kStart, .commit_lsn = kStart};
+  disk_.control = {.membership = {.generation = 1}, .start_lsn = kStart, .commit_lsn = kStart};
   start();
 }
 
 void SimAcceptor::start() {
   if (world_.bug == Bug::kAmnesia && world_.outcome.crashes % 4 == 3) {
-    disk_ = {.control = {.generation = 1, .start_lsn = kStart, .commit_lsn = kStart}, .synced = {}, .written = {}};
+    disk_ = {.control = {.membership = {.generation = 1}, .start_lsn = kStart, .commit_lsn = kStart}, .synced = {}, .written = {}};
   }
   record_end_ = last_record_end(disk_.written, 0);
   if (world_.bug == Bug::kNone && lsn_of(record_end_) < disk_.control.commit_lsn) {

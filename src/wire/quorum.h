@@ -1,13 +1,16 @@
-// Majorities. Pure.
+// Majorities, and quorums of a membership. Pure.
 
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <functional>
+#include <map>
+#include <set>
 #include <vector>
 
 #include "base/lsn.h"
+#include "wire/membership.h"
 
 namespace helium {
 
@@ -18,7 +21,31 @@ constexpr size_t majority(size_t members) { return members / 2 + 1; }
 inline Lsn quorum_lsn(std::vector<Lsn> reached, size_t quorum) {
   if (quorum == 0 || reached.size() < quorum) return Lsn();
   std::sort(reached.begin(), reached.end(), std::greater<>());
-  return reached[quorum - 1];
+  return reached.at(quorum - 1);
+}
+
+// A majority of `list` is in `ids`.
+inline bool has_majority(const std::vector<wire::Member>& list, const std::set<uint64_t>& ids) {
+  const auto in = std::ranges::count_if(list, [&](const wire::Member& member) { return ids.contains(member.id); });
+  return static_cast<size_t>(in) >= majority(list.size());
+}
+
+// A majority of the members and, if joint, one of the new members too. What is said of other ids counts for nothing.
+inline bool is_quorum(const wire::Membership& membership, const std::set<uint64_t>& ids) {
+  return has_majority(membership.members, ids) && (!membership.is_joint() || has_majority(membership.new_members, ids));
+}
+
+// The highest LSN that a quorum is at or behind; invalid if too few are known.
+inline Lsn quorum_lsn(const wire::Membership& membership, const std::map<uint64_t, Lsn>& reached) {
+  const auto of = [&](const std::vector<wire::Member>& list) {
+    std::vector<Lsn> lsns;
+    for (const wire::Member& member : list) {
+      if (const auto found = reached.find(member.id); found != reached.end()) lsns.push_back(found->second);
+    }
+    return quorum_lsn(std::move(lsns), majority(list.size()));
+  };
+  const Lsn old_half = of(membership.members);
+  return membership.is_joint() ? std::min(old_half, of(membership.new_members)) : old_half;
 }
 
 }  // namespace helium
