@@ -13,7 +13,7 @@
 #include <random>
 #include <set>
 
-#include "layer/disk.h"
+#include "io/disk.h"
 
 namespace helium::layer {
 

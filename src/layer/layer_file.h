@@ -18,7 +18,7 @@
 
 #include "layer/block_cache.h"
 #include "layer/data_block.h"
-#include "layer/disk.h"
+#include "io/disk.h"
 #include "layer/index_page.h"
 #include "layer/layer_header.h"
 #include "layer/version_query.h"

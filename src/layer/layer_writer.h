@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "layer/data_block.h"
-#include "layer/disk.h"
+#include "io/disk.h"
 #include "layer/index_page.h"
 #include "layer/layer_header.h"
 

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "layer/disk.h"
+#include "io/disk.h"
 
 namespace helium::layer {
 

@@ -33,10 +33,13 @@
 #include "layer/key.h"
 #include "layer/value.h"
 
+namespace helium {
+class Disk;  // io/disk.h
+}
+
 namespace helium::layer {
 
 class BlockCache;  // layer/block_cache.h
-class Disk;        // layer/disk.h
 class TimelineStore;
 
 struct StoreOptions {

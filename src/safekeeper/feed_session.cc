@@ -23,7 +23,7 @@ class FeedSession {
         keepalive_interval_(kind == FeedKind::kFeed ? Timeout(1000) : Timeout(10000)),
         reader_name_(std::move(reader_name)),
         wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        reader_(timeline.folder()),
+        reader_(timeline.environment().disk, timeline.folder()),
         next_(start) {
     CHECK(wakeup_);
     listener_ = timeline_.add_listener([this] {
@@ -114,7 +114,7 @@ class FeedSession {
 };
 
 Status send_read(walclient::PgSocket& socket, Timeline& timeline, const wire::ReadWal& command) {
-  WalReader reader(timeline.folder());
+  WalReader reader(timeline.environment().disk, timeline.folder());
   Bytes chunk;
   for (Lsn at = command.start; at < command.end; at = at + chunk.size()) {
     chunk.resize(std::min<uint64_t>(kReadChunk, command.end - at));

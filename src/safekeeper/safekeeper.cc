@@ -1,13 +1,10 @@
 #include "safekeeper/safekeeper.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 
 #include <chrono>
 
 #include "base/log.h"
-#include "io/durable_file.h"
 
 namespace helium::safekeeper {
 namespace {
@@ -32,54 +29,70 @@ Result<std::unique_ptr<Safekeeper>> Safekeeper::open(Options options) {
 Safekeeper::~Safekeeper() { stop(); }
 
 Status Safekeeper::recover() {
-  HELIUM_TRY(make_folders(options_.datadir));
+  Disk& disk = *options_.environment.disk;
+  HELIUM_TRY(disk.make_folders(options_.datadir));
   const std::filesystem::path id_file = options_.datadir / kIdFile;
-  if (Result<std::string> text = read_text_file(id_file); text) {
-    if (*text != fmt::format("{}\n", options_.id)) {
+  if (Result<Bytes> content = disk.read_all(id_file); content) {
+    const std::string_view text = as_text(*content);
+    if (text != fmt::format("{}\n", options_.id)) {
       return fail(ErrorCode::kInvalid, fmt::format("'{}' holds the state of safekeeper {}; start it with --id of that "
                                                    "number, or use another --datadir",
-                                                   options_.datadir.string(), text->substr(0, text->find('\n'))));
+                                                   options_.datadir.string(), text.substr(0, text.find('\n'))));
     }
-  } else if (text.error().code == ErrorCode::kNotFound) {
-    HELIUM_TRY(write_durable(id_file, as_bytes(fmt::format("{}\n", options_.id))));
+  } else if (content.error().code == ErrorCode::kNotFound) {
+    HELIUM_TRY(disk.replace_file(id_file, as_bytes(fmt::format("{}\n", options_.id))));
   } else {
-    return fail(text.error());
+    return fail(content.error());
   }
-  HELIUM_ASSIGN(lock_, open_file(id_file, O_RDONLY));
-  if (flock(lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+  auto lock = disk.lock_file(id_file);
+  if (!lock && lock.error().code == ErrorCode::kExists) {
     return fail(ErrorCode::kExists, fmt::format("another safekeeper runs on '{}'; stop it first",
                                                 options_.datadir.string()));
   }
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(options_.datadir, ignored)) {
-    const Result<TenantId> tenant = parse_tenant_id(entry.path().filename().string());
-    if (tenant && entry.is_directory()) HELIUM_TRY(recover_tenant(entry.path(), *tenant));
+  if (!lock) return fail(std::move(lock).error());
+  lock_ = std::move(*lock);
+  HELIUM_ASSIGN(const std::vector<std::string> folders, disk.list_folders(options_.datadir));
+  for (const std::string& name : folders) {
+    const Result<TenantId> tenant = parse_tenant_id(name);
+    if (tenant) HELIUM_TRY(recover_tenant(options_.datadir / name, *tenant));
   }
   metrics_.set_timelines(timelines_.size());
   return {};
 }
 
 Status Safekeeper::recover_tenant(const std::filesystem::path& folder, TenantId tenant) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-    const Result<TimelineId> timeline_id = parse_timeline_id(entry.path().filename().string());
-    if (!timeline_id || !entry.is_directory()) continue;
+  Disk& disk = *options_.environment.disk;
+  HELIUM_ASSIGN(const std::vector<std::string> folders, disk.list_folders(folder));
+  for (const std::string& name : folders) {
+    const Result<TimelineId> timeline_id = parse_timeline_id(name);
+    if (!timeline_id) continue;
     const TenantTimelineId id{tenant, *timeline_id};
-    if (std::filesystem::exists(tombstone_of(id))) {  // deletion was interrupted
-      std::filesystem::remove_all(entry.path(), ignored);
+    if (disk.exists(tombstone_of(id))) {  // deletion was interrupted
+      remove_files(id);
       continue;
     }
-    Result<std::shared_ptr<Timeline>> opened = Timeline::open(entry.path(), options_.id, metrics_);
+    Result<std::shared_ptr<Timeline>> opened =
+        Timeline::open(options_.environment, folder / name, options_.id, metrics_);
     if (opened) {
       adopt(*opened);
     } else if (opened.error().code == ErrorCode::kNotFound) {  // creation was interrupted: nobody was told of it
-      std::filesystem::remove_all(entry.path(), ignored);
+      remove_files(id);
     } else {
       log::error("timeline refused", {{"timeline", to_string(id)}, {"error", opened.error()}});
       timelines_[id] = {.timeline = nullptr, .broken = opened.error()};
     }
   }
   return {};
+}
+
+void Safekeeper::remove_files(const TenantTimelineId& id) {
+  Disk& disk = *options_.environment.disk;
+  // The control file first: what is left without it is no timeline.
+  (void)disk.remove_file(folder_of(id) / kControlFileName);
+  if (const Status removed = disk.remove_tree(folder_of(id)); !removed) {
+    log::warn("cannot remove a timeline's files; the next start will",
+              {{"timeline", to_string(id)}, {"error", removed.error()}});
+  }
 }
 
 std::filesystem::path Safekeeper::folder_of(const TenantTimelineId& id) const {
@@ -107,7 +120,7 @@ Status Safekeeper::create_timeline(const ControlFile& initial) {
   const TenantTimelineId id = initial.id;
   {
     std::lock_guard lock(mutex_);
-    if (std::filesystem::exists(tombstone_of(id))) {
+    if (options_.environment.disk->exists(tombstone_of(id))) {
       return fail(ErrorCode::kExists, fmt::format("timeline {} was deleted here; its id cannot be used again",
                                                   to_string(id)));
     }
@@ -123,14 +136,13 @@ Status Safekeeper::create_timeline(const ControlFile& initial) {
     }
   }
   Result<std::shared_ptr<Timeline>> opened = fail(ErrorCode::kInternal, "");
-  const Status created = Timeline::create(folder_of(id), initial);
-  if (created) opened = Timeline::open(folder_of(id), options_.id, metrics_);
+  const Status created = Timeline::create(options_.environment, folder_of(id), initial);
+  if (created) opened = Timeline::open(options_.environment, folder_of(id), options_.id, metrics_);
 
   const std::lock_guard lock(mutex_);
   being_created_.erase(id);
   if (!created) {
-    std::error_code ignored;
-    std::filesystem::remove_all(folder_of(id), ignored);
+    remove_files(id);
     return fail(Error(created.error()).context(fmt::format("create timeline {}", to_string(id))));
   }
   if (!opened) return fail(opened.error());
@@ -147,23 +159,17 @@ Status Safekeeper::delete_timeline(const TenantTimelineId& id) {
     const std::lock_guard lock(mutex_);
     const auto found = timelines_.find(id);
     if (found == timelines_.end()) {
-      if (std::filesystem::exists(tombstone_of(id))) return {};
+      if (options_.environment.disk->exists(tombstone_of(id))) return {};
       return fail(ErrorCode::kNotFound, fmt::format("timeline {} is not here", to_string(id)));
     }
     timeline = found->second.timeline;
     // First the tombstone: from here on it is deleted, whatever happens (rule 8).
-    HELIUM_TRY(write_durable(tombstone_of(id), as_bytes("deleted\n")));
+    HELIUM_TRY(options_.environment.disk->replace_file(tombstone_of(id), as_bytes("deleted\n")));
     timelines_.erase(found);
     metrics_.set_timelines(timelines_.size());
   }
   if (timeline) timeline->stop();
-  std::error_code failed;
-  std::filesystem::remove(folder_of(id) / kControlFileName, failed);
-  std::filesystem::remove_all(folder_of(id), failed);
-  if (failed) {
-    log::warn("cannot remove a deleted timeline's files; the next start will",
-              {{"timeline", to_string(id)}, {"error", failed.message()}});
-  }
+  remove_files(id);
   log::info("timeline deleted", {{"timeline", to_string(id)}});
   return {};
 }

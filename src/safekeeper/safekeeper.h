@@ -33,6 +33,7 @@ class Safekeeper {
     uint64_t id = 0;
     std::filesystem::path datadir;
     std::optional<HostPort> broker;  // without one, commit_lsn comes from proposers only
+    Environment environment = {};
   };
   // Recovers all timelines. Errors: kInvalid: the folder belongs to another safekeeper; kIo.
   static Result<std::unique_ptr<Safekeeper>> open(Options options);
@@ -61,13 +62,14 @@ class Safekeeper {
   Status recover_tenant(const std::filesystem::path& folder, TenantId tenant);
   std::filesystem::path folder_of(const TenantTimelineId& id) const;
   std::filesystem::path tombstone_of(const TenantTimelineId& id) const;
+  void remove_files(const TenantTimelineId& id);
   void adopt(const std::shared_ptr<Timeline>& timeline);  // with mutex_
   void note_change(const TenantTimelineId& id);
   void publish_loop();
   void housekeep_loop();
 
   const Options options_;
-  Fd lock_;  // on safekeeper.id: one process per folder
+  std::shared_ptr<void> lock_;  // on safekeeper.id: one process per folder
   Metrics metrics_;
   HostPort wal_address_, http_address_;
 

@@ -5,30 +5,29 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "io/durable_file.h"
 #include "pg/constants.h"
-#include "walclient/pg_socket.h"
 
 namespace helium::safekeeper {
 namespace {
 
 constexpr size_t kWaitingForCommitMax = 1024;
 constexpr auto kControlInterval = std::chrono::seconds(5);
-constexpr Timeout kCatchUpStall = std::chrono::seconds(10);
 
 }  // namespace
 
-Status Timeline::create(const std::filesystem::path& folder, const ControlFile& initial) {
-  HELIUM_TRY(make_folders(folder));
-  HELIUM_TRY(WalStorage::create(folder, initial.acceptor.start_lsn, initial.system_id,
+Status Timeline::create(const Environment& environment, const std::filesystem::path& folder,
+                        const ControlFile& initial) {
+  Disk& disk = *environment.disk;
+  HELIUM_TRY(disk.make_folders(folder));
+  HELIUM_TRY(WalStorage::create(disk, folder, initial.acceptor.start_lsn, initial.system_id,
                                 static_cast<int>(initial.pg_version)));
   // Last: a folder without a control file is no timeline.
-  return write_durable(folder / kControlFileName, encode_control_file(initial));
+  return disk.replace_file(folder / kControlFileName, encode_control_file(initial));
 }
 
-Result<std::shared_ptr<Timeline>> Timeline::open(const std::filesystem::path& folder, uint64_t safekeeper_id,
-                                                 Metrics& metrics) {
-  HELIUM_ASSIGN(const Bytes file, read_file(folder / kControlFileName));
+Result<std::shared_ptr<Timeline>> Timeline::open(const Environment& environment, const std::filesystem::path& folder,
+                                                 uint64_t safekeeper_id, Metrics& metrics) {
+  HELIUM_ASSIGN(const Bytes file, environment.disk->read_all(folder / kControlFileName));
   Result<ControlFile> control = decode_control_file(file);
   if (!control) return fail(std::move(control).error().context(fmt::format("open timeline '{}'", folder.string())));
   if (control->safekeeper_id != safekeeper_id) {
@@ -37,21 +36,23 @@ Result<std::shared_ptr<Timeline>> Timeline::open(const std::filesystem::path& fo
                             "another one's place",
                             folder.string(), control->safekeeper_id, safekeeper_id));
   }
-  HELIUM_ASSIGN(auto storage, WalStorage::open(folder, {.verify_lsn = control->verify_lsn,
-                                                        .flushed_lsn = control->flushed_lsn}));
-  return std::shared_ptr<Timeline>(new Timeline(std::move(*control), std::move(storage), metrics));
+  HELIUM_ASSIGN(auto storage, WalStorage::open(environment.disk, folder, {.verify_lsn = control->verify_lsn,
+                                                                          .flushed_lsn = control->flushed_lsn}));
+  return std::shared_ptr<Timeline>(new Timeline(environment, std::move(*control), std::move(storage), metrics));
 }
 
-Timeline::Timeline(ControlFile control, std::unique_ptr<WalStorage> storage, Metrics& metrics)
-    : metrics_(metrics),
+Timeline::Timeline(const Environment& environment, ControlFile control, std::unique_ptr<WalStorage> storage,
+                   Metrics& metrics)
+    : environment_(environment),
+      metrics_(metrics),
       current_term_(control.acceptor.term),
       storage_(std::move(storage)),
       control_(std::move(control)),
-      control_written_(Clock::now()),
+      control_written_(now()),
       acceptor_(control_.acceptor, storage_->record_end()) {}
 
 Timeline::~Timeline() {
-  if (!std::filesystem::exists(folder() / kControlFileName)) return;  // deleted
+  if (!environment_.disk->exists(folder() / kControlFileName)) return;  // deleted
   flush();
   const std::scoped_lock lock(control_mutex_);
   const Status written = write_control(acceptor_.state(), acceptor_.flush_lsn(), storage_->verify_lsn());
@@ -180,17 +181,17 @@ Status Timeline::write_control(const AcceptorState& state, Lsn flushed_lsn, Lsn 
   next.acceptor = state;
   next.flushed_lsn = flushed_lsn;
   next.verify_lsn = verify_lsn;
-  HELIUM_TRY(write_durable(folder() / kControlFileName, encode_control_file(next)));
+  HELIUM_TRY(environment_.disk->replace_file(folder() / kControlFileName, encode_control_file(next)));
   // Ids and versions are read without a lock: they stay untouched.
   control_.acceptor = state;
   control_.flushed_lsn = flushed_lsn;
   control_.verify_lsn = verify_lsn;
-  control_written_ = Clock::now();
+  control_written_ = now();
   return {};
 }
 
 Status Timeline::append(const wire::Append& append) {
-  const auto begin = Clock::now();
+  const auto begin = now();
   const std::lock_guard write_lock(write_mutex_);
   HELIUM_TRY(check_running());
   size_t skip = 0;
@@ -219,7 +220,7 @@ Status Timeline::append(const wire::Append& append) {
       metrics_.count_refused_append();
       return written;
     }
-    metrics_.observe_append(Clock::now() - begin, fresh.size());
+    metrics_.observe_append(now() - begin, fresh.size());
     if (storage_->wants_next_segment() && hooks_.wants_housekeeping) hooks_.wants_housekeeping();
   }
   if (storage_->unsynced_bytes() == 0) {
@@ -252,14 +253,14 @@ wire::AppendReply Timeline::flush() {
 bool Timeline::flush_locked() {
   const Lsn record_end = storage_->record_end();
   if (storage_->unsynced_bytes() > 0) {
-    const auto begin = Clock::now();
+    const auto begin = now();
     storage_->sync();
-    metrics_.observe_fsync(Clock::now() - begin);
+    metrics_.observe_fsync(now() - begin);
   }
   const std::lock_guard lock(state_mutex_);
   if (record_end > acceptor_.flush_lsn()) {
     acceptor_.on_flushed(record_end);
-    if (waiting_for_commit_.size() < kWaitingForCommitMax) waiting_for_commit_.push_back({record_end, Clock::now()});
+    if (waiting_for_commit_.size() < kWaitingForCommitMax) waiting_for_commit_.push_back({record_end, now()});
   }
   const bool rose = acceptor_.on_commit(told_commit_term_, told_commit_lsn_);
   if (rose) measure_commit();
@@ -267,9 +268,9 @@ bool Timeline::flush_locked() {
 }
 
 void Timeline::measure_commit() {
-  const auto now = Clock::now();
+  const TimePoint at = now();
   while (!waiting_for_commit_.empty() && waiting_for_commit_.front().lsn <= acceptor_.commit_lsn()) {
-    metrics_.observe_commit(now - waiting_for_commit_.front().at);
+    metrics_.observe_commit(at - waiting_for_commit_.front().at);
     waiting_for_commit_.pop_front();
   }
 }
@@ -298,7 +299,8 @@ Status Timeline::catch_up(const HostPort& peer, uint32_t generation, uint64_t lo
     return append({.generation = generation, .term = log_term, .wants_reply = false, .start_lsn = start,
                    .commit_lsn = Lsn(), .wal = bytes});
   };
-  const Status pulled = walclient::read_wal(peer, id(), log_term, from, upto_lsn, kCatchUpStall, consume);
+  const Status pulled = environment_.read_peer_wal(
+      {.peer = peer, .id = id(), .term = log_term, .start = from, .end = upto_lsn}, consume);
   flush();
   notify();
   if (!pulled) return fail(Error(pulled.error()).context(fmt::format("catch up from {}", to_string(peer))));
@@ -373,7 +375,7 @@ void Timeline::housekeep() {
   }
   // WAL first: verify_lsn and flushed_lsn of one moment. Nobody waits for the control file but elections.
   const std::lock_guard control_lock(control_mutex_);
-  if (Clock::now() - control_written_ < kControlInterval) return;
+  if (now() - control_written_ < kControlInterval) return;
   AcceptorState state;
   Lsn flushed;
   {
@@ -385,7 +387,7 @@ void Timeline::housekeep() {
   const Lsn verify = std::min(storage_->verify_lsn(), flushed);
   if (Status written = write_control(state, flushed, verify); !written) {
     log::warn("cannot write positions down", {{"timeline", to_string(id())}, {"error", written.error()}});
-    control_written_ = Clock::now();
+    control_written_ = now();
   }
 }
 

@@ -20,9 +20,9 @@
 #include <optional>
 
 #include "base/result.h"
-#include "io/net.h"
 #include "safekeeper/acceptor.h"
 #include "safekeeper/control_file.h"
+#include "safekeeper/environment.h"
 #include "safekeeper/metrics.h"
 #include "safekeeper/wal_storage.h"
 #include "wire/wal_commit.h"
@@ -42,16 +42,17 @@ class Timeline {
   };
 
   // Makes folder, first segment and control file; durable on return.
-  static Status create(const std::filesystem::path& folder, const ControlFile& initial);
+  static Status create(const Environment& environment, const std::filesystem::path& folder, const ControlFile& initial);
   // Recovers. Errors: kNotFound without a control file; kCorrupt; kInvalid: the state of another safekeeper.
-  static Result<std::shared_ptr<Timeline>> open(const std::filesystem::path& folder, uint64_t safekeeper_id,
-                                                Metrics& metrics);
+  static Result<std::shared_ptr<Timeline>> open(const Environment& environment, const std::filesystem::path& folder,
+                                                uint64_t safekeeper_id, Metrics& metrics);
   // Writes down how far it is.
   ~Timeline();
 
   const TenantTimelineId& id() const { return control_.id; }
   const ControlFile& constants() const { return control_; }  // use only what is constant: ids, version
   const std::filesystem::path& folder() const { return storage_->folder(); }
+  const Environment& environment() const { return environment_; }
   View view() const;
   uint64_t current_term() const { return current_term_; }  // the acceptor's, cheaply
 
@@ -101,9 +102,10 @@ class Timeline {
   void stop();
 
  private:
-  using Clock = std::chrono::steady_clock;
-  Timeline(ControlFile control, std::unique_ptr<WalStorage> storage, Metrics& metrics);
+  using TimePoint = TimeSource::TimePoint;
+  Timeline(const Environment& environment, ControlFile control, std::unique_ptr<WalStorage> storage, Metrics& metrics);
 
+  TimePoint now() const { return environment_.time->now(); }
   Status check_running() const;
   bool flush_locked();  // with write_mutex_; true if commit_lsn rose
   Result<wire::AppendReply> adopt(const Acceptor::ElectedDecision& decision);  // with write_mutex_
@@ -111,6 +113,7 @@ class Timeline {
   void measure_commit();  // with state_mutex_
   void notify();
 
+  const Environment environment_;
   Metrics& metrics_;
   Hooks hooks_;
   std::atomic<uint64_t> current_term_;
@@ -121,7 +124,7 @@ class Timeline {
 
   std::mutex control_mutex_;
   ControlFile control_;  // as it is on disk; ids and versions are constant
-  Clock::time_point control_written_;
+  TimePoint control_written_;
 
   mutable std::mutex state_mutex_;
   Acceptor acceptor_;
@@ -130,7 +133,7 @@ class Timeline {
   std::map<uint64_t, MemberProgress> peers_;
   struct Flushed {
     Lsn lsn;
-    Clock::time_point at;
+    TimePoint at;
   };
   std::deque<Flushed> waiting_for_commit_;  // bounded
 

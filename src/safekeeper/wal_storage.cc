@@ -1,13 +1,10 @@
 #include "safekeeper/wal_storage.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <vector>
 
-#include "io/durable_file.h"
 #include "pg/constants.h"
 #include "pg/wal_build.h"
 #include "pg/wal_page.h"
@@ -28,39 +25,25 @@ std::string place_name(Lsn lsn) {
                      pg::wal_segment_offset(lsn));
 }
 
-// Writes `content` and zeros up to a whole segment under a temporary name, syncs, renames.
-Status create_segment(const std::filesystem::path& folder, uint64_t segno, ByteView content) {
+// Whole, synced, then under its name.
+Status create_segment(Disk& disk, const std::filesystem::path& folder, uint64_t segno, ByteView head) {
   const std::filesystem::path path = segment_path(folder, segno);
   std::filesystem::path temporary = path;
   temporary += ".tmp";
-  const auto fill = [&]() -> Status {
-    HELIUM_ASSIGN(const Fd file, open_file(temporary, O_CREAT | O_TRUNC | O_WRONLY));
-    HELIUM_TRY(pwrite_all(file, content, 0));
-    for (uint64_t at = content.size(); at < pg::kWalSegmentSize;) {
-      const ByteView zeros = ByteView(zero_chunk()).first(std::min<uint64_t>(kChunk, pg::kWalSegmentSize - at));
-      HELIUM_TRY(pwrite_all(file, zeros, at));
-      at += zeros.size();
-    }
-    fsync_or_die(file, temporary.string());
-    return {};
-  };
-  if (Status filled = fill(); !filled) {
-    ::unlink(temporary.c_str());
+  if (Status filled = disk.create_filled(temporary, head, pg::kWalSegmentSize); !filled) {
     return fail(std::move(filled).error().context(fmt::format("create WAL segment '{}'", path.string())));
   }
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    return fail_errno(fmt::format("create WAL segment '{}'", path.string()), errno);
-  }
-  return sync_folder(folder);
+  HELIUM_TRY(disk.rename(temporary, path));
+  return disk.sync_folder(folder);
 }
 
 // The end of the last byte in [from, end) of the file that is not zero; `from` if all are.
-Result<uint64_t> last_nonzero(const Fd& file, uint64_t from, uint64_t end) {
+Result<uint64_t> last_nonzero(const OpenFile& file, uint64_t from, uint64_t end) {
   Bytes chunk(kChunk);
   for (uint64_t hi = end; hi > from;) {
     const uint64_t lo = std::max<uint64_t>(from, hi > kChunk ? hi - kChunk : 0);
     const MutableByteView part(chunk.data(), hi - lo);
-    HELIUM_TRY(pread_exact(file, part, lo));
+    HELIUM_TRY(file.read_at(lo, part));
     if (std::memcmp(part.data(), zero_chunk().data(), part.size()) != 0) {
       size_t i = part.size();
       while (part[i - 1] == std::byte{0}) --i;
@@ -77,13 +60,19 @@ std::filesystem::path segment_path(const std::filesystem::path& folder, uint64_t
   return folder / pg::wal_segment_name(kPgTimeline, segno);
 }
 
-Status WalStorage::create(const std::filesystem::path& folder, Lsn start, uint64_t system_id, int pg_version) {
-  const std::vector<Bytes> segments = pg::build_sparse_segments(start, {}, system_id, pg_version);
-  return create_segment(folder, pg::wal_segment_number(start), segments.at(0));
+Status WalStorage::create(Disk& disk, const std::filesystem::path& folder, Lsn start, uint64_t system_id,
+                          int pg_version) {
+  Bytes head;  // the segment up to the last header in it
+  for (const pg::WalPiece& piece : pg::build_sparse_pieces(start, {}, system_id, pg_version)) {
+    head.resize(pg::wal_segment_offset(piece.at));
+    head.insert(head.end(), piece.bytes.begin(), piece.bytes.end());
+  }
+  return create_segment(disk, folder, pg::wal_segment_number(start), head);
 }
 
-Result<std::unique_ptr<WalStorage>> WalStorage::open(const std::filesystem::path& folder, const Recovery& recovery) {
-  std::unique_ptr<WalStorage> storage(new WalStorage(folder, recovery.verify_lsn));
+Result<std::unique_ptr<WalStorage>> WalStorage::open(std::shared_ptr<Disk> disk, const std::filesystem::path& folder,
+                                                     const Recovery& recovery) {
+  std::unique_ptr<WalStorage> storage(new WalStorage(std::move(disk), folder, recovery.verify_lsn));
   HELIUM_TRY(storage->recover(recovery));
   return storage;
 }
@@ -94,14 +83,14 @@ Status WalStorage::recover(const Recovery& recovery) {
   std::string stopped_by = "the file ends";
   for (bool more = true; more;) {
     const Lsn at = decoder_.fed_lsn();
-    const Result<Fd> file = open_file(segment_path(folder_, pg::wal_segment_number(at)), O_RDONLY);
+    const auto file = disk_->open_file(segment_path(folder_, pg::wal_segment_number(at)), Disk::Access::kRead);
     if (!file) {
       if (file.error().code != ErrorCode::kNotFound) return fail(file.error());
       break;
     }
     const uint32_t offset = pg::wal_segment_offset(at);
     const MutableByteView part(chunk.data(), std::min<uint64_t>(kChunk, pg::kWalSegmentSize - offset));
-    if (Status got = pread_exact(*file, part, offset); !got) {
+    if (Status got = (*file)->read_at(offset, part); !got) {
       return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {}: {}", folder_.string(), place_name(at),
                                                    got.error().message));
     }
@@ -131,7 +120,7 @@ Status WalStorage::recover(const Recovery& recovery) {
 
 // Where the record at `start` would end if its length is to be believed: the next page must continue it by as much.
 Lsn WalStorage::claimed_end(Lsn start) const {
-  WalReader reader(folder_);
+  WalReader reader(disk_, folder_);
   std::array<std::byte, 4> length;
   const Lsn header = pg::wal_record_start_after(start);
   if (!reader.read(header, length)) return start;
@@ -153,7 +142,7 @@ Status WalStorage::check_no_wal_behind(Lsn record_end) const {
   const uint64_t first = claimed_end(record_end).bytes() + kMaxUnsyncedBytes + pg::kWalPageSize - 1;
   Lsn page(first - first % pg::kWalPageSize);
   std::array<std::byte, 16> header;
-  WalReader reader(folder_);
+  WalReader reader(disk_, folder_);
   while (reader.read(page, header)) {
     if (pg::pg_version_of_wal_magic(load<uint16_t>(header.data())) != 0 &&
         Lsn(load<uint64_t>(header.data() + 8)) == page) {
@@ -171,11 +160,11 @@ Status WalStorage::open_segment(uint64_t segno) {
   if (segment_number_) sync();  // what was written to the one before
   segment_number_.reset();
   const std::filesystem::path path = segment_path(folder_, segno);
-  Result<Fd> file = open_file(path, O_RDWR);
+  auto file = disk_->open_file(path, Disk::Access::kReadWrite);
   if (!file && file.error().code == ErrorCode::kNotFound) {
     const std::lock_guard lock(create_mutex_);
-    if (!std::filesystem::exists(path)) HELIUM_TRY(create_segment(folder_, segno, {}));
-    file = open_file(path, O_RDWR);
+    if (!disk_->exists(path)) HELIUM_TRY(create_segment(*disk_, folder_, segno, {}));
+    file = disk_->open_file(path, Disk::Access::kReadWrite);
   }
   if (!file) return fail(std::move(file).error());
   segment_ = std::move(*file);
@@ -191,7 +180,7 @@ Status WalStorage::write(ByteView bytes) {
     }
     const uint32_t offset = pg::wal_segment_offset(end_of_bytes_);
     const ByteView part = bytes.first(std::min<uint64_t>(bytes.size(), pg::kWalSegmentSize - offset));
-    if (Status written = pwrite_all(segment_, part, offset); !written) {
+    if (Status written = segment_->write_at(offset, part); !written) {
       const std::string place = place_name(end_of_bytes_);
       if (dirty_end_) dirty_end_ = std::max(*dirty_end_, end_of_bytes_ + part.size());  // some of it may be there
       drop_tail();
@@ -222,7 +211,7 @@ Status WalStorage::parse(ByteView bytes) {
 
 void WalStorage::sync() {
   if (unsynced_ == 0) return;
-  fdatasync_or_die(segment_, "WAL segment");
+  segment_->sync();
   unsynced_ = 0;
 }
 
@@ -239,33 +228,31 @@ Status WalStorage::truncate(Lsn to) {
   {
     const std::lock_guard lock(create_mutex_);
     bool removed = false;
-    for (uint64_t later = segno + 1; std::filesystem::exists(segment_path(folder_, later)); ++later) {
-      if (::unlink(segment_path(folder_, later).c_str()) != 0) {
-        return fail_errno(fmt::format("remove WAL segment '{}'", segment_path(folder_, later).string()), errno);
-      }
+    for (uint64_t later = segno + 1; disk_->exists(segment_path(folder_, later)); ++later) {
+      HELIUM_TRY(disk_->remove_file(segment_path(folder_, later)));
       removed = true;
     }
-    if (removed) HELIUM_TRY(sync_folder(folder_));
+    if (removed) HELIUM_TRY(disk_->sync_folder(folder_));
     prepared_segment_ = 0;
     wanted_segment_ = 0;
   }
   const Lsn segment_end = pg::wal_segment_start(segno + 1);
-  if (std::filesystem::exists(segment_path(folder_, segno))) {
+  if (disk_->exists(segment_path(folder_, segno))) {
     HELIUM_TRY(open_segment(segno));
     uint64_t from = pg::wal_segment_offset(to);
     uint64_t dirty_end = pg::kWalSegmentSize;
     if (dirty_end_ && *dirty_end_ < segment_end) {
       dirty_end = std::max<uint64_t>(from, *dirty_end_ < to ? 0 : pg::wal_segment_offset(*dirty_end_));
     } else {
-      HELIUM_ASSIGN(dirty_end, last_nonzero(segment_, from, pg::kWalSegmentSize));
+      HELIUM_ASSIGN(dirty_end, last_nonzero(*segment_, from, pg::kWalSegmentSize));
     }
     const bool changed = from < dirty_end;
     while (from < dirty_end) {
       const ByteView zeros = ByteView(zero_chunk()).first(std::min<uint64_t>(kChunk, dirty_end - from));
-      HELIUM_TRY(pwrite_all(segment_, zeros, from));
+      HELIUM_TRY(segment_->write_at(from, zeros));
       from += zeros.size();
     }
-    if (changed) fdatasync_or_die(segment_, "truncated WAL segment");
+    if (changed) segment_->sync();
   }
   if (to < record_end()) {
     decoder_ = pg::WalStreamDecoder(to);
@@ -287,7 +274,7 @@ Status WalStorage::prepare_next_segment() {
   if (next == 0 || prepared_segment_ == next) return {};
   const std::lock_guard lock(create_mutex_);
   if (wanted_segment_ != next) return {};
-  if (!std::filesystem::exists(segment_path(folder_, next))) HELIUM_TRY(create_segment(folder_, next, {}));
+  if (!disk_->exists(segment_path(folder_, next))) HELIUM_TRY(create_segment(*disk_, folder_, next, {}));
   prepared_segment_ = next;
   return {};
 }
@@ -297,7 +284,7 @@ Status WalReader::read(Lsn start, MutableByteView bytes) {
     const uint64_t segno = pg::wal_segment_number(start);
     if (segment_number_ != segno) {
       segment_number_.reset();
-      Result<Fd> file = open_file(segment_path(folder_, segno), O_RDONLY);
+      auto file = disk_->open_file(segment_path(folder_, segno), Disk::Access::kRead);
       if (!file) {
         Error error = std::move(file).error();
         if (error.code == ErrorCode::kNotFound) error.code = ErrorCode::kLsnTooOld;
@@ -308,7 +295,7 @@ Status WalReader::read(Lsn start, MutableByteView bytes) {
     }
     const uint32_t offset = pg::wal_segment_offset(start);
     const MutableByteView part = bytes.first(std::min<uint64_t>(bytes.size(), pg::kWalSegmentSize - offset));
-    HELIUM_TRY(pread_exact(segment_, part, offset));
+    HELIUM_TRY(segment_->read_at(offset, part));
     start = start + part.size();
     bytes = bytes.subspan(part.size());
   }

@@ -19,7 +19,7 @@
 #include "base/bytes.h"
 #include "base/lsn.h"
 #include "base/result.h"
-#include "io/fd.h"
+#include "io/disk.h"
 #include "pg/wal_stream.h"
 
 namespace helium::safekeeper {
@@ -31,13 +31,14 @@ inline constexpr uint64_t kMaxUnsyncedBytes = 4 * 1024 * 1024;
 class WalStorage {
  public:
   // The first segment of a timeline that starts at `start` (rule 10). Durable on return.
-  static Status create(const std::filesystem::path& folder, Lsn start, uint64_t system_id, int pg_version);
+  static Status create(Disk& disk, const std::filesystem::path& folder, Lsn start, uint64_t system_id, int pg_version);
 
   struct Recovery {
     Lsn verify_lsn;   // a record end; read from here on
     Lsn flushed_lsn;  // WAL up to here was synced for sure
   };
-  static Result<std::unique_ptr<WalStorage>> open(const std::filesystem::path& folder, const Recovery& recovery);
+  static Result<std::unique_ptr<WalStorage>> open(std::shared_ptr<Disk> disk, const std::filesystem::path& folder,
+                                                  const Recovery& recovery);
 
   Lsn end_of_bytes() const { return end_of_bytes_; }  // where the next byte goes
   Lsn record_end() const { return decoder_.record_end_lsn(); }
@@ -62,20 +63,22 @@ class WalStorage {
   const std::filesystem::path& folder() const { return folder_; }
 
  private:
-  WalStorage(std::filesystem::path folder, Lsn verify_lsn) : folder_(std::move(folder)), decoder_(verify_lsn) {}
+  WalStorage(std::shared_ptr<Disk> disk, std::filesystem::path folder, Lsn verify_lsn)
+      : disk_(std::move(disk)), folder_(std::move(folder)), decoder_(verify_lsn) {}
   Status recover(const Recovery& recovery);
   Lsn claimed_end(Lsn start) const;
   Status check_no_wal_behind(Lsn record_end) const;
   Status open_segment(uint64_t segno);
   Status parse(ByteView bytes);
 
+  const std::shared_ptr<Disk> disk_;
   const std::filesystem::path folder_;
   pg::WalStreamDecoder decoder_;
   Lsn end_of_bytes_;
   std::atomic<Lsn> verify_lsn_;
   uint64_t unsynced_ = 0;
   std::optional<Lsn> dirty_end_;  // bytes at and behind it are zero; unknown after recovery
-  Fd segment_;
+  std::unique_ptr<OpenFile> segment_;
   std::optional<uint64_t> segment_number_;
 
   std::mutex create_mutex_;           // segment files appear and vanish under it
@@ -86,13 +89,15 @@ class WalStorage {
 // Reads WAL from segment files; keeps one open. Not thread safe; each reader has its own.
 class WalReader {
  public:
-  explicit WalReader(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  WalReader(std::shared_ptr<Disk> disk, std::filesystem::path folder)
+      : disk_(std::move(disk)), folder_(std::move(folder)) {}
   // All bytes [start, start + bytes.size()). Errors: kLsnTooOld when a segment is not there, kIo, kTruncated.
   Status read(Lsn start, MutableByteView bytes);
 
  private:
+  const std::shared_ptr<Disk> disk_;
   const std::filesystem::path folder_;
-  Fd segment_;
+  std::unique_ptr<OpenFile> segment_;
   std::optional<uint64_t> segment_number_;
 };
 

@@ -16,12 +16,12 @@ using test::kStart;
 using test::WalMaker;
 
 std::unique_ptr<WalStorage> open(const test::TempFolder& folder, Lsn verify = kStart, Lsn flushed = kStart) {
-  auto storage = WalStorage::open(folder.path(), {verify, flushed});
+  auto storage = WalStorage::open(real_disk(), folder.path(), {verify, flushed});
   EXPECT_TRUE(storage.has_value()) << storage.error().message;
   return storage ? std::move(*storage) : nullptr;
 }
 void create(const test::TempFolder& folder, Lsn start = kStart) {
-  ASSERT_TRUE(WalStorage::create(folder.path(), start, test::kSystemId, test::kPgVersion).has_value());
+  ASSERT_TRUE(WalStorage::create(*real_disk(), folder.path(), start, test::kSystemId, test::kPgVersion).has_value());
 }
 Bytes segment(const test::TempFolder& folder, uint64_t segno) { return *read_file(segment_path(folder.path(), segno)); }
 void patch(const test::TempFolder& folder, Lsn at, ByteView bytes) {
@@ -100,7 +100,7 @@ TEST(WalStorage, DamageInSyncedWalIsToldWithSegmentAndOffset) {
   storage->sync();
   storage.reset();
   patch(folder, broken + 40, as_bytes("damage"));
-  const auto opened = WalStorage::open(folder.path(), {kStart, maker.end()});
+  const auto opened = WalStorage::open(real_disk(), folder.path(), {kStart, maker.end()});
   ASSERT_FALSE(opened.has_value());
   EXPECT_EQ(opened.error().code, ErrorCode::kCorrupt);
   EXPECT_NE(opened.error().message.find(
@@ -124,7 +124,7 @@ TEST(WalStorage, DamageIsFoundWithoutAHintIfMoreThanABatchFollows) {
   }
   storage.reset();
   patch(folder, broken + 40, as_bytes("damage"));
-  EXPECT_EQ(WalStorage::open(folder.path(), {kStart, kStart}).error().code, ErrorCode::kCorrupt);
+  EXPECT_EQ(WalStorage::open(real_disk(), folder.path(), {kStart, kStart}).error().code, ErrorCode::kCorrupt);
 }
 
 TEST(WalStorage, ALongTornRecordIsNoDamage) {
