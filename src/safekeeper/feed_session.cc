@@ -11,20 +11,16 @@ namespace helium::safekeeper {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr size_t kFeedChunk = 128 * 1024;
-constexpr size_t kReadChunk = 512 * 1024;
 
 class FeedSession {
  public:
   FeedSession(walclient::PgSocket& socket, Timeline& timeline, Lsn start, FeedKind kind, std::string reader_name)
       : socket_(socket),
         timeline_(timeline),
-        kind_(kind),
         keepalive_interval_(kind == FeedKind::kFeed ? Timeout(1000) : Timeout(10000)),
         reader_name_(std::move(reader_name)),
         wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        reader_(timeline.environment().disk, timeline.folder()),
-        next_(start) {
+        cursor_(timeline, start, kind) {
     CHECK(wakeup_);
     listener_ = timeline_.add_listener([this] {
       const uint64_t one = 1;
@@ -62,19 +58,12 @@ class FeedSession {
 
   // False: there is nothing to send now.
   Result<bool> send_some() {
-    const Timeline::View view = timeline_.view();
-    commit_lsn_ = view.commit_lsn;
-    if (kind_ == FeedKind::kFeed && (!history_sent_ || view.committed_history != history_)) {
-      HELIUM_TRY(socket_.send_copy_data({wire::encode_feed_history(view.committed_history)}));
-      history_ = view.committed_history;
-      history_sent_ = true;
-    }
-    if (next_ >= view.commit_lsn) return false;
-    chunk_.resize(std::min<uint64_t>(kFeedChunk, view.commit_lsn - next_));
-    HELIUM_TRY(reader_.read(next_, chunk_));
-    const auto header = wire::encode_wal_data_header(next_, view.commit_lsn, wire::pg_time_now());
-    HELIUM_TRY(socket_.send_copy_data({header, chunk_}));
-    next_ = next_ + chunk_.size();
+    HELIUM_ASSIGN(const FeedCursor::Item item, cursor_.next());
+    commit_lsn_ = item.commit_lsn;
+    if (item.history) HELIUM_TRY(socket_.send_copy_data({wire::encode_feed_history(*item.history)}));
+    if (item.wal.empty()) return false;
+    const auto header = wire::encode_wal_data_header(item.start, item.commit_lsn, wire::pg_time_now());
+    HELIUM_TRY(socket_.send_copy_data({header, item.wal}));
     last_sent_ = Clock::now();
     return true;
   }
@@ -99,32 +88,20 @@ class FeedSession {
 
   walclient::PgSocket& socket_;
   Timeline& timeline_;
-  const FeedKind kind_;
   const Timeout keepalive_interval_;
   const std::string reader_name_;
   const Fd wakeup_;
   uint64_t listener_ = 0;
-  WalReader reader_;
-  Lsn next_;
+  FeedCursor cursor_;
   Lsn commit_lsn_;
-  bool history_sent_ = false;
-  TermHistory history_;
-  Bytes chunk_;
   Clock::time_point last_sent_;  // long ago: the first keepalive goes out at once
 };
 
 Status send_read(walclient::PgSocket& socket, Timeline& timeline, const wire::ReadWal& command) {
-  WalReader reader(timeline.environment().disk, timeline.folder());
-  Bytes chunk;
-  for (Lsn at = command.start; at < command.end; at = at + chunk.size()) {
-    chunk.resize(std::min<uint64_t>(kReadChunk, command.end - at));
-    HELIUM_TRY(reader.read(at, chunk));
-    // Bytes may have been cut off while we read them; then the term is another one by now.
-    HELIUM_TRY(timeline.check_uncommitted_read(command.term, command.end));
-    const auto header = wire::encode_wal_data_header(at, command.end, wire::pg_time_now());
-    HELIUM_TRY(socket.send_copy_data({header, chunk}));
-  }
-  return {};
+  return read_uncommitted(timeline, command.term, command.start, command.end, [&](Lsn start, ByteView wal) {
+    const auto header = wire::encode_wal_data_header(start, command.end, wire::pg_time_now());
+    return socket.send_copy_data({header, wal});
+  });
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/result.h"
+#include "safekeeper/feed_cursor.h"
 #include "safekeeper/metrics.h"
 #include "safekeeper/timeline.h"
 #include "walclient/pg_socket.h"
@@ -20,7 +21,6 @@ const char* sqlstate(ErrorCode code);
 // START_WAL_PUSH: a proposer's messages, until it leaves, is refused or fenced.
 Status run_push(const std::shared_ptr<walclient::PgSocket>& socket, Timeline& timeline);
 
-enum class FeedKind { kReplication, kFeed };
 // START_REPLICATION and START_WAL_FEED: committed WAL from `start` on, for ever.
 Status run_feed(walclient::PgSocket& socket, Timeline& timeline, Lsn start, FeedKind kind,
                 const std::string& reader_name);

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "base/planted_bugs.h"
 #include "pg/constants.h"
 
 namespace helium::safekeeper {
@@ -104,7 +105,7 @@ Result<wire::VoteReply> Timeline::vote(const wire::VoteRequest& request) {
   {
     const std::lock_guard write_lock(write_mutex_);
     HELIUM_TRY(check_running());
-    flush_locked();
+    if (!planted(Bug::kVoteBeforeFlush)) flush_locked();
     const std::lock_guard control_lock(control_mutex_);
     {
       const std::lock_guard lock(state_mutex_);
@@ -112,7 +113,9 @@ Result<wire::VoteReply> Timeline::vote(const wire::VoteRequest& request) {
     }
     if (!decision) return fail(decision.error());
     if (!decision->persist) return decision->reply;
-    HELIUM_TRY(write_control(*decision->persist, acceptor_.flush_lsn(), storage_->verify_lsn()));
+    if (!planted(Bug::kVoteNotPersisted)) {
+      HELIUM_TRY(write_control(*decision->persist, acceptor_.flush_lsn(), storage_->verify_lsn()));
+    }
     const std::lock_guard lock(state_mutex_);
     acceptor_.install(std::move(*decision->persist));
     current_term_ = acceptor_.state().term;
@@ -151,7 +154,8 @@ Result<wire::AppendReply> Timeline::adopt(const Acceptor::ElectedDecision& decis
   const Lsn flush_before = acceptor_.flush_lsn();
   const Lsn to = decision.truncate_to;
   const Lsn verify = std::min(storage_->verify_lsn(), to);
-  if (to < control_.flushed_lsn) {
+  if (planted(Bug::kHistoryFirst)) HELIUM_TRY(write_control(decision.persist, to, verify));
+  if (to < control_.flushed_lsn && !planted(Bug::kFlushedStays)) {
     // Or recovery would take the truncation for damage.
     HELIUM_TRY(write_control(before, to, verify));
   }

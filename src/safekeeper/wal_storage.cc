@@ -109,7 +109,7 @@ Status WalStorage::recover(const Recovery& recovery) {
   }
   decoder_.rewind();
   end_of_bytes_ = decoder_.record_end_lsn();
-  if (end_of_bytes_ < recovery.flushed_lsn) {
+  if (end_of_bytes_ < recovery.flushed_lsn && !planted(Bug::kDamageIsATear)) {
     return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {}: no valid record at {}, though WAL was synced "
                                                  "up to {} ({})",
                                                  folder_.string(), place_name(end_of_bytes_), to_string(end_of_bytes_),
@@ -211,7 +211,7 @@ Status WalStorage::parse(ByteView bytes) {
 
 void WalStorage::sync() {
   if (unsynced_ == 0) return;
-  segment_->sync();
+  if (!planted(Bug::kAckBeforeFsync)) segment_->sync();
   unsynced_ = 0;
 }
 
@@ -246,6 +246,7 @@ Status WalStorage::truncate(Lsn to) {
     } else {
       HELIUM_ASSIGN(dirty_end, last_nonzero(*segment_, from, pg::kWalSegmentSize));
     }
+    if (planted(Bug::kNoTruncation)) dirty_end = from;
     const bool changed = from < dirty_end;
     while (from < dirty_end) {
       const ByteView zeros = ByteView(zero_chunk()).first(std::min<uint64_t>(kChunk, dirty_end - from));

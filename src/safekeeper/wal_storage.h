@@ -18,6 +18,7 @@
 
 #include "base/bytes.h"
 #include "base/lsn.h"
+#include "base/planted_bugs.h"
 #include "base/result.h"
 #include "io/disk.h"
 #include "pg/wal_stream.h"
@@ -41,7 +42,7 @@ class WalStorage {
                                                   const Recovery& recovery);
 
   Lsn end_of_bytes() const { return end_of_bytes_; }  // where the next byte goes
-  Lsn record_end() const { return decoder_.record_end_lsn(); }
+  Lsn record_end() const { return planted(Bug::kTailCounts) ? end_of_bytes_ : decoder_.record_end_lsn(); }
   uint64_t unsynced_bytes() const { return unsynced_; }
   // A record end near the start of the segment that is being written: where recovery may begin.
   Lsn verify_lsn() const { return verify_lsn_; }  // from any thread

@@ -1,0 +1,46 @@
+#include "safekeeper/feed_cursor.h"
+
+#include <algorithm>
+
+#include "base/planted_bugs.h"
+
+namespace helium::safekeeper {
+namespace {
+
+constexpr size_t kFeedChunk = 128 * 1024;
+constexpr size_t kReadChunk = 512 * 1024;
+
+}  // namespace
+
+Result<FeedCursor::Item> FeedCursor::next() {
+  const Timeline::View view = timeline_.view();
+  Item item{.history = {}, .start = next_, .wal = {}, .commit_lsn = view.commit_lsn};
+  if (kind_ == FeedKind::kFeed && view.committed_history != history_) {
+    history_ = view.committed_history;
+    item.history = history_;
+  }
+  const Lsn end = planted(Bug::kServeUncommitted) ? view.flush_lsn : view.commit_lsn;
+  if (next_ >= end) return item;
+  chunk_.resize(std::min<uint64_t>(kFeedChunk, end - next_));
+  HELIUM_TRY(reader_.read(next_, chunk_));
+  item.wal = chunk_;
+  next_ = next_ + chunk_.size();
+  return item;
+}
+
+Status read_uncommitted(Timeline& timeline, uint64_t term, Lsn start, Lsn end,
+                        const std::function<Status(Lsn start, ByteView wal)>& consume) {
+  HELIUM_TRY(timeline.check_uncommitted_read(term, end));
+  WalReader reader(timeline.environment().disk, timeline.folder());
+  Bytes chunk;
+  for (Lsn at = start; at < end; at = at + chunk.size()) {
+    chunk.resize(std::min<uint64_t>(kReadChunk, end - at));
+    HELIUM_TRY(reader.read(at, chunk));
+    // Bytes may have been cut off while we read them; then the term is another one by now.
+    HELIUM_TRY(timeline.check_uncommitted_read(term, end));
+    HELIUM_TRY(consume(at, chunk));
+  }
+  return {};
+}
+
+}  // namespace helium::safekeeper

@@ -1,0 +1,44 @@
+// FeedCursor: what a reader of one timeline gets next: the term history, committed WAL, or nothing yet.
+//
+// A cursor starts anywhere, also ahead of commit_lsn, and never goes back; only committed WAL comes out (rule 6).
+// Errors: the disk's. Not thread safe; it must not outlive the timeline.
+
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "safekeeper/timeline.h"
+
+namespace helium::safekeeper {
+
+enum class FeedKind { kReplication, kFeed };  // kFeed announces histories
+
+class FeedCursor {
+ public:
+  FeedCursor(Timeline& timeline, Lsn start, FeedKind kind)
+      : timeline_(timeline), kind_(kind), reader_(timeline.environment().disk, timeline.folder()), next_(start) {}
+
+  struct Item {
+    std::optional<TermHistory> history;  // it is new: tell it before `wal`
+    Lsn start;
+    ByteView wal;    // committed, from `start` on; empty: there is nothing now. Valid until the next call
+    Lsn commit_lsn;  // of the moment
+  };
+  Result<Item> next();
+
+ private:
+  Timeline& timeline_;
+  const FeedKind kind_;
+  WalReader reader_;
+  Lsn next_;
+  std::optional<TermHistory> history_;  // as it was told
+  Bytes chunk_;
+};
+
+// READ_WAL: WAL [start, end) that may not be committed, while `term` is the acceptor's term or log term.
+// Errors: kFenced, kLsnInFuture, the disk's, those of `consume`.
+Status read_uncommitted(Timeline& timeline, uint64_t term, Lsn start, Lsn end,
+                        const std::function<Status(Lsn start, ByteView wal)>& consume);
+
+}  // namespace helium::safekeeper
