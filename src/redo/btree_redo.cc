@@ -49,11 +49,6 @@ Role role_of(uint8_t op, uint8_t id) {
   }
 }
 
-Status need_will_init(const BlockRedo& redo, bool expected) {
-  if (redo.ref.will_init != expected) return bad("block {} has the wrong WILL_INIT", redo.ref.id);
-  return {};
-}
-
 // Adds tuples that were copied from a page's upper part: the last item of the page comes first.
 Status restore_items(MutableByteView page, ByteView data) {
   std::array<ByteView, kMaxItemIds> items;
@@ -76,7 +71,7 @@ Status restore_meta(const BlockRedo& redo) {
   constexpr uint32_t kMagic = 0x053162;
   constexpr size_t kMetadataSize = 25;
   constexpr uint32_t kMetaSize = 48;  // BTMetaPageData
-  HELIUM_TRY(need_will_init(redo, true));
+  HELIUM_TRY(redo.need_will_init(true));
   if (redo.ref.data.size() < kMetadataSize) return bad("metadata of {} bytes", redo.ref.data.size());
   const std::byte* from = redo.ref.data.data();
   BtreeOpaque opaque = init_btree_page(redo.page);
@@ -113,7 +108,7 @@ Status set_link(const BlockRedo& redo, Link link, uint32_t blkno) {
 
 // A half-dead leaf: no items but a dummy high key that names the top parent.
 Status init_half_dead_leaf(const BlockRedo& redo, uint32_t left, uint32_t right, uint32_t top_parent) {
-  HELIUM_TRY(need_will_init(redo, true));
+  HELIUM_TRY(redo.need_will_init(true));
   BtreeOpaque opaque = init_btree_page(redo.page);
   opaque.set_prev(left);
   opaque.set_next(right);
@@ -159,7 +154,7 @@ struct SplitRecord {
 };
 
 Status redo_split_right(const BlockRedo& redo, const SplitRecord& split) {
-  HELIUM_TRY(need_will_init(redo, true));
+  HELIUM_TRY(redo.need_will_init(true));
   const pg::BlockRef* left = redo.record.block(0);
   const pg::BlockRef* far_right = redo.record.block(2);
   if (left == nullptr) return bad("no block 0");
@@ -381,7 +376,7 @@ Status redo_unlink_page(const BlockRedo& redo, Role role) {
       return init_half_dead_leaf(redo, redo.main<uint32_t>(24), redo.main<uint32_t>(28), redo.main<uint32_t>(32));
     default: break;
   }
-  HELIUM_TRY(need_will_init(redo, true));
+  HELIUM_TRY(redo.need_will_init(true));
   BtreeOpaque opaque = init_btree_page(redo.page);
   opaque.set_prev(left);
   opaque.set_next(right);
@@ -396,7 +391,7 @@ Status redo_unlink_page(const BlockRedo& redo, Role role) {
 // xl_btree_newroot: rootblk u32, level u32. Block data: the root's items, if it is no leaf.
 Status redo_newroot(const BlockRedo& redo) {
   HELIUM_TRY(redo.need_main(8));
-  HELIUM_TRY(need_will_init(redo, true));
+  HELIUM_TRY(redo.need_will_init(true));
   const auto level = redo.main<uint32_t>(4);
   BtreeOpaque opaque = init_btree_page(redo.page);
   opaque.set_level(level);

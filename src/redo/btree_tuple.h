@@ -1,8 +1,7 @@
 // Btree pages and index tuples, as views over checked bytes.
 //
 // Special area of a page (16 bytes): prev u32, next u32, level u32, flags u16, cycle id u16.
-// Index tuple: t_tid (block high u16, low u16, offset u16), t_info u16 (size in 13 bits), key. A posting list tuple
-// has kIndexAltTid in t_info and kIsPosting in t_tid's offset; then t_tid's block number is where its heap TIDs
+// A posting list tuple has kIndexAltTid in t_info and kIsPosting in t_tid's offset; then t_tid's block number is where its heap TIDs
 // begin, and the offset's low 12 bits are how many there are (6 bytes each).
 // Pure. Source: PostgreSQL 15 nbtree.h, itup.h.
 
@@ -10,7 +9,7 @@
 
 #include <cstdint>
 
-#include "redo/page_edit.h"
+#include "redo/index_tuple.h"
 
 namespace helium::redo {
 
@@ -59,38 +58,13 @@ inline BtreeOpaque init_btree_page(MutableByteView page) {
   return BtreeOpaque(page.data() + pg::kBlockSize - kBtreeOpaqueSize);
 }
 
-inline constexpr uint32_t kIndexTupleHeader = 8;
-inline constexpr uint16_t kIndexSizeMask = 0x1FFF;
 inline constexpr uint16_t kIndexAltTid = 0x2000;
 inline constexpr uint16_t kBtreeOffsetMask = 0x0FFF;
 inline constexpr uint16_t kBtreeIsPosting = 0x2000;
-inline constexpr uint32_t kTidSize = 6;
 
-inline uint32_t index_tuple_size(ByteView tuple) { return load<uint16_t>(tuple.data() + 6) & kIndexSizeMask; }
-inline uint32_t tid_blkno(const std::byte* tid) {
-  return static_cast<uint32_t>(load<uint16_t>(tid)) << 16 | load<uint16_t>(tid + 2);
-}
-inline void set_tid_blkno(std::byte* tid, uint32_t blkno) {
-  store(tid, static_cast<uint16_t>(blkno >> 16));
-  store(tid + 2, static_cast<uint16_t>(blkno));
-}
 inline bool is_posting(ByteView tuple) {
   return (load<uint16_t>(tuple.data() + 6) & kIndexAltTid) != 0 &&
          (load<uint16_t>(tuple.data() + 4) & kBtreeIsPosting) != 0;
-}
-
-// The index tuple that begins `bytes`, cut to its own size. Errors: kRedo.
-inline Result<ByteView> index_tuple_at(ByteView bytes) {
-  if (bytes.size() < kIndexTupleHeader) return bad("index tuple of {} bytes", bytes.size());
-  const uint32_t size = index_tuple_size(bytes);
-  if (size < kIndexTupleHeader || size > bytes.size())
-    return bad("index tuple of {} bytes with {} at hand", size, bytes.size());
-  return bytes.first(size);
-}
-// Item `number` of the page as an index tuple (its own size, at most the item's length).
-inline Result<ByteView> get_index_tuple(MutableByteView page, uint16_t number) {
-  HELIUM_ASSIGN(const MutableByteView item, get_item(page, number));
-  return index_tuple_at(item);
 }
 
 // The heap TIDs of a tuple that is no pivot: its posting list, or its own TID.

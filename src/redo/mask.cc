@@ -63,11 +63,6 @@ void mask_content(MutableByteView page) {
   pg::set_page_upper(page, 0);
 }
 
-// The special area, if it has this size.
-Result<std::byte*> special_area(MutableByteView page, uint32_t size) {
-  if (pg::page_special(page) != pg::kBlockSize - size) return bad("special area at {}", pg::page_special(page));
-  return page.data() + pg::page_special(page);
-}
 void clear_u16(std::byte* at, uint16_t bits) { store(at, static_cast<uint16_t>(load<uint16_t>(at) & ~bits)); }
 
 void mask_heap_tuple(MutableByteView item, uint32_t blkno, uint16_t number) {

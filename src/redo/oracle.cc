@@ -84,7 +84,6 @@ void Oracle::replay_block(const pg::WalRecordView& view, const pg::DecodedRecord
   OracleCounts& counts = counts_[ref.id == 0 ? type : fmt::format("{} blk {}", type, ref.id)];
   const BlockKey key{ref.rel, ref.blkno};
   if (redo_has_no_effect(record, ref)) return;
-  const bool image_is_page = ref.image && (ref.image->apply || !redo_is_native(record.rmgr));
   PageBytes* page = find_page(key);
   if (page == nullptr) {
     page = (pages_[key] = std::make_unique<PageBytes>()).get();
@@ -99,6 +98,7 @@ void Oracle::replay_block(const pg::WalRecordView& view, const pg::DecodedRecord
     }
   }
   const std::string where = fmt::format("{} at {} blk {}, LSN {}", type, pg::to_string(ref.rel), ref.blkno, to_string(end));
+  const bool image_is_page = ref.image && (ref.image->apply || redo_takes_check_image(record, ref, *page));
   if (options_.on_redo) options_.on_redo(type, *page, view.bytes);
   if (Status status = redo_block(record, ref, context(ref.rel, ref.blkno, end), *page); !status) {
     ++counts.refused;

@@ -91,13 +91,12 @@ Status add_item(MutableByteView page, ByteView item, uint16_t number, AddMode mo
   const uint32_t limit = count + 1;
   if (number == 0 || number > limit) return bad("offset {} beyond line pointers {}", number, count);
   if (item.empty() || item.size() > kBlockSize) return bad("tuple of {} bytes", item.size());
-  if (mode == AddMode::kHeap) {
-    if (number < limit) {
-      const ItemId old = pg::page_item_id(page, number);
-      if (old.flags != ItemFlags::kUnused || old.has_storage()) return bad("line pointer {} is in use", number);
-    }
-    if (number > kMaxHeapTuplesPerPage) return bad("offset {} is more than a heap page holds", number);
+  if (mode != AddMode::kIndex && number < limit) {
+    const ItemId old = pg::page_item_id(page, number);
+    if (old.flags != ItemFlags::kUnused || old.has_storage()) return bad("line pointer {} is in use", number);
   }
+  if (mode == AddMode::kHeap && number > kMaxHeapTuplesPerPage)
+    return bad("offset {} is more than a heap page holds", number);
   const bool adds_id = number == limit || mode == AddMode::kIndex;
   const uint32_t lower = pg::page_lower(page) + (adds_id ? kItemIdSize : 0);
   const uint32_t size = max_align(static_cast<uint32_t>(item.size()));
@@ -113,6 +112,12 @@ Status add_item(MutableByteView page, ByteView item, uint16_t number, AddMode mo
   pg::set_page_lower(page, static_cast<uint16_t>(lower));
   pg::set_page_upper(page, static_cast<uint16_t>(upper));
   return {};
+}
+
+Result<std::byte*> special_area(MutableByteView page, uint32_t size) {
+  HELIUM_TRY(check_page_pointers(page));
+  if (pg::page_special(page) != kBlockSize - size) return bad("special area at {}", pg::page_special(page));
+  return page.data() + pg::page_special(page);
 }
 
 Status init_like(MutableByteView page, ByteView from) {
@@ -187,6 +192,22 @@ Status delete_index_item(MutableByteView page, uint16_t number) {
   pg::set_page_upper(page, static_cast<uint16_t>(upper + size));
   pg::set_page_lower(page, static_cast<uint16_t>(lower - kItemIdSize));
   shift_item_offsets(page, id.offset, static_cast<int>(size), /*only_with_storage=*/false);
+  return {};
+}
+
+Status delete_index_item_keep_numbers(MutableByteView page, uint16_t number) {
+  HELIUM_TRY(check_page_pointers(page));
+  HELIUM_ASSIGN(const ItemId id, get_index_item_id(page, number));
+  const uint32_t size = max_align(id.length);
+  const uint32_t upper = pg::page_upper(page);
+  // An item in the middle leaves its number unused; the last one's goes.
+  if (number < pg::page_item_count(page))
+    pg::set_page_item_id(page, number, ItemId{});
+  else
+    pg::set_page_lower(page, static_cast<uint16_t>(pg::page_lower(page) - kItemIdSize));
+  std::memmove(page.data() + upper + size, page.data() + upper, id.offset - upper);
+  pg::set_page_upper(page, static_cast<uint16_t>(upper + size));
+  shift_item_offsets(page, id.offset, static_cast<int>(size), /*only_with_storage=*/true);
   return {};
 }
 

@@ -36,11 +36,15 @@ Result<pg::ItemId> get_item_id(ByteView page, uint16_t number);
 Result<MutableByteView> get_item(MutableByteView page, uint16_t number);
 
 enum class AddMode : uint8_t {
-  kHeap,   // PAI_OVERWRITE | PAI_IS_HEAP: the item id must be unused, or one past the last
-  kIndex,  // items from `number` on move one up
+  kHeap,       // PAI_OVERWRITE | PAI_IS_HEAP: the item id must be unused, or one past the last
+  kOverwrite,  // PAI_OVERWRITE: the same without heap's limit on the number of items
+  kIndex,      // items from `number` on move one up
 };
 // PageAddItemExtended with an explicit offset number.
 Status add_item(MutableByteView page, ByteView item, uint16_t number, AddMode mode);
+
+// The special area of a page whose pointers hold together, if it has this size.
+Result<std::byte*> special_area(MutableByteView page, uint32_t size);
 
 // PageInit with the special area of `from` copied.
 Status init_like(MutableByteView page, ByteView from);
@@ -50,8 +54,9 @@ Status repair_fragmentation(MutableByteView page);
 // PageTruncateLinePointerArray.
 void truncate_line_pointers(MutableByteView page);
 
-// PageIndexTupleDelete, PageIndexMultiDelete, PageIndexTupleOverwrite.
+// PageIndexTupleDelete, PageIndexTupleDeleteNoCompact, PageIndexMultiDelete, PageIndexTupleOverwrite.
 Status delete_index_item(MutableByteView page, uint16_t number);
+Status delete_index_item_keep_numbers(MutableByteView page, uint16_t number);
 // `numbers`: u16 item numbers, ascending, unaligned.
 Status delete_index_items(MutableByteView page, ByteView numbers);
 Status overwrite_index_item(MutableByteView page, uint16_t number, ByteView item);

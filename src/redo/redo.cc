@@ -12,6 +12,19 @@ using pg::Rmgr;
 
 namespace {
 
+// Resource managers whose pages came from check images before they had redo of their own.
+bool was_not_native(uint8_t rmgr) {
+  switch (static_cast<Rmgr>(rmgr)) {
+    case Rmgr::kGin:
+    case Rmgr::kGist:
+    case Rmgr::kSpgist:
+    case Rmgr::kHash:
+    case Rmgr::kBrin:
+    case Rmgr::kGeneric: return true;
+    default: return false;
+  }
+}
+
 bool has_applied_image(const pg::BlockRef& ref) { return ref.image && ref.image->apply; }
 
 Status restore(const pg::BlockImage& image, MutableByteView page) {
@@ -25,7 +38,11 @@ Status redo_image(const BlockRedo& redo) {
   HELIUM_TRY(restore(*redo.ref.image, redo.page));
   if (pg::page_is_new(redo.page)) return {};
   redo.stamp();
-  return finish_restored_image(redo);
+  switch (static_cast<Rmgr>(redo.record.rmgr)) {
+    case Rmgr::kHash: return finish_hash_image(redo);
+    case Rmgr::kGist: return finish_gist_image(redo);
+    default: return {};
+  }
 }
 
 Status redo_native(const BlockRedo& redo) {
@@ -36,6 +53,12 @@ Status redo_native(const BlockRedo& redo) {
     case Rmgr::kHeap2: return redo_heap2(redo);
     case Rmgr::kBtree: return redo_btree(redo);
     case Rmgr::kSeq: return redo_seq(redo);
+    case Rmgr::kGeneric: return redo_generic(redo);
+    case Rmgr::kBrin: return redo_brin(redo);
+    case Rmgr::kHash: return redo_hash(redo);
+    case Rmgr::kGin: return redo_gin(redo);
+    case Rmgr::kGist: return redo_gist(redo);
+    case Rmgr::kSpgist: return redo_spgist(redo);
     default: return bad("a block in a record that has none");
   }
 }
@@ -46,12 +69,10 @@ Status redo_on_copy(const BlockRedo& redo) {
     if (redo_has_no_effect(redo.record, redo.ref)) return {};
     return bad("no image");
   }
-  if (!redo_is_native(redo.record.rmgr)) {
-    if (redo.ref.image) return redo_image(redo);
-    return bad("no check image: this resource manager is not replayed natively, so the endpoint must log images of "
-               "its pages with wal_consistency_checking = '{}'",
-               pg::rmgr_name(redo.record.rmgr));
-  }
+  if (redo_takes_check_image(redo.record, redo.ref, redo.page)) return redo_image(redo);
+  if (!redo_is_native(redo.record.rmgr))
+    return bad("no check image: this resource manager is not replayed natively, so the endpoint must log images of its "
+               "pages with wal_consistency_checking");
   if (redo.ref.will_init) {
     std::memset(redo.page.data(), 0, redo.page.size());
   } else if (redo.context.record_end_lsn <= pg::page_lsn(redo.page)) {
@@ -62,16 +83,12 @@ Status redo_on_copy(const BlockRedo& redo) {
 
 }  // namespace
 
-bool redo_is_native(uint8_t rmgr) {
-  switch (static_cast<Rmgr>(rmgr)) {
-    case Rmgr::kGin:
-    case Rmgr::kGist:
-    case Rmgr::kSpgist:
-    case Rmgr::kHash:
-    case Rmgr::kBrin:
-    case Rmgr::kGeneric: return false;
-    default: return rmgr <= pg::kLastBuiltinRmgr;
-  }
+bool redo_is_native(uint8_t rmgr) { return rmgr <= pg::kLastBuiltinRmgr; }
+
+bool redo_takes_check_image(const pg::DecodedRecord& record, const pg::BlockRef& ref, ByteView page) {
+  if (!ref.image || ref.image->apply) return false;
+  if (!redo_is_native(record.rmgr)) return true;
+  return was_not_native(record.rmgr) && !ref.will_init && pg::page_is_new(page);
 }
 
 Base redo_base(const pg::DecodedRecord& record, const pg::BlockRef& ref) {

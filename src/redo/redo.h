@@ -10,7 +10,7 @@
 //   written outside them, and every loop is bounded by the record's or the page's size.
 // Threads: pure functions; any thread.
 // What is native and what takes the check image: docs/redo.md.
-// Source: PostgreSQL 15 heapam.c, nbtxlog.c, sequence.c, xlog.c, xlogutils.c, visibilitymap.c.
+// Source: PostgreSQL 15 xlog.c, xlogutils.c, visibilitymap.c; each resource manager's file names its own.
 
 #pragma once
 
@@ -52,9 +52,13 @@ bool redo_has_no_effect(const pg::DecodedRecord& record, const pg::BlockRef& ref
 Status redo_block(const pg::DecodedRecord& record, const pg::BlockRef& ref, const RedoContext& context,
                   MutableByteView page);
 
-// True if this resource manager's records are replayed natively. Otherwise the endpoint must log check images
-// (wal_consistency_checking) for it.
+// True if this resource manager's records are replayed natively, which is so for all but custom ones. Otherwise the
+// endpoint must log check images (wal_consistency_checking) for it.
 bool redo_is_native(uint8_t rmgr);
+
+// True when the check image is the page: of custom resource managers always, of the index types that had no redo of
+// their own once also where the page does not exist. Storage from that time begins a page's history at such a record.
+bool redo_takes_check_image(const pg::DecodedRecord& record, const pg::BlockRef& ref, ByteView page);
 
 // ---- Visibility map pages that a record changes without naming them -------------------------------------------
 

@@ -17,6 +17,10 @@ struct BlockRedo {
   MutableByteView page;
 
   void stamp() const { pg::set_page_lsn(page, context.record_end_lsn); }
+  Status need_will_init(bool expected) const {
+    if (ref.will_init != expected) return bad("block {} has the wrong WILL_INIT", ref.id);
+    return {};
+  }
   // Bytes of a fixed struct at the head of the record's main data.
   Status need_main(size_t size) const {
     if (record.main_data.size() < size) return bad("main data of {} bytes, {} needed", record.main_data.size(), size);
@@ -32,10 +36,17 @@ Status redo_heap(const BlockRedo& redo);    // heap_redo.cc
 Status redo_heap2(const BlockRedo& redo);   // heap2_redo.cc
 Status redo_btree(const BlockRedo& redo);   // btree_redo.cc
 Status redo_seq(const BlockRedo& redo);     // seq_redo.cc
+Status redo_generic(const BlockRedo& redo); // generic_redo.cc
+Status redo_brin(const BlockRedo& redo);    // brin_redo.cc
+Status redo_hash(const BlockRedo& redo);    // hash_redo.cc
+Status redo_gin(const BlockRedo& redo);     // gin_redo.cc
+Status redo_gist(const BlockRedo& redo);    // gist_redo.cc
+Status redo_spgist(const BlockRedo& redo);  // spgist_redo.cc
 // A map page that a heap record names as a block (17 and later), or HEAP2/VISIBLE's map: vm_redo.cc.
 Status redo_vm_block(const BlockRedo& redo);
 
-// Changes to be made after an image was restored (rule 19): image_redo.cc.
-Status finish_restored_image(const BlockRedo& redo);
+// What a record still changes after its page's image was restored (rule 19).
+Status finish_hash_image(const BlockRedo& redo);  // hash_redo.cc
+Status finish_gist_image(const BlockRedo& redo);  // gist_redo.cc
 
 }  // namespace helium::redo

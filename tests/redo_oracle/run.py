@@ -83,6 +83,15 @@ class Cluster:
         for database in ("copied", "logged"):
             self.run(self.bin / "psql", "-q", "-d", database, "-c", "UPDATE t SET k = k + 2", "-c", "VACUUM")
 
+    def indexes(self):
+        """Index types, with autovacuum out of the way; then writers that meet each other's splits."""
+        self.run(self.bin / "psql", "-q", "-c", "ALTER SYSTEM SET autovacuum = off", "-c", "SELECT pg_reload_conf()",
+                 stdout=subprocess.DEVNULL)
+        self.run(self.bin / "psql", "-q", "-f", HERE / "indexes.sql", stdout=subprocess.DEVNULL)
+        self.run(self.bin / "pgbench", "-n", "-c", "6", "-t", self.args.transactions, "-f", HERE / "concurrent_indexes.sql",
+                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        self.run(self.bin / "psql", "-q", "-c", "VACUUM")
+
     def regress(self):
         """The core suite; regress.so is built when the source tree has none."""
         source = pathlib.Path(self.args.regress)
@@ -103,12 +112,13 @@ class Cluster:
 
 
     def record_fixture(self, file):
-        """The whole segments of fixture.sql's WAL, cut at its end, as one zstd file."""
+        """The whole segments of a fixture's WAL, cut at its end, as one zstd file."""
+        sql = "fixture_indexes.sql" if self.args.indexes else "fixture.sql"
         psql = lambda *commands: self.run(self.bin / "psql", "-qAt", *[x for c in commands for x in ("-c", c)],
                                           stdout=subprocess.PIPE, text=True).stdout.split()
         psql("CHECKPOINT", "SELECT pg_switch_wal()", "SELECT txid_current()")
         first = psql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0]
-        self.run(self.bin / "psql", "-q", "-f", HERE / "fixture.sql", stdout=subprocess.DEVNULL)
+        self.run(self.bin / "psql", "-q", "-f", HERE / sql, stdout=subprocess.DEVNULL)
         psql("CHECKPOINT")
         name, offset = psql("SELECT file_name, file_offset FROM pg_walfile_name_offset(pg_current_wal_flush_lsn())")[0].split("|")
         wal = b""
@@ -117,20 +127,21 @@ class Cluster:
                 data = path.read_bytes()
                 wal += data[:int(offset)] if path.name == name else data
         (self.dir / "fixture.wal").write_bytes(wal)
-        subprocess.run(["zstd", "-q", "-f", "--ultra", "-22", "--long=27", self.dir / "fixture.wal", "-o", file], check=True)
+        subprocess.run(["zstd", "-q", "-f", "-19", "--long=27", self.dir / "fixture.wal", "-o", file], check=True)
         print(f"{len(wal)} bytes of WAL, {pathlib.Path(file).stat().st_size} compressed")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--oracle", help="the redo_oracle program")
-    parser.add_argument("--record-fixture", help="only write src/redo/testdata/NAME.wal.zst")
+    parser.add_argument("--record-fixture", help="only write src/redo/testdata/NAME.wal.zst: of fixture.sql, or fixture_indexes.sql with --indexes")
     parser.add_argument("--pg-bin", default="/usr/lib/postgresql/15/bin")
     parser.add_argument("--pg-version", default="15")
     parser.add_argument("--full-page-writes", default="off", choices=["on", "off"])
     parser.add_argument("--checksums", action="store_true")
     parser.add_argument("--transactions", default="500", help="per pgbench client")
     parser.add_argument("--regress", help="src/test/regress of the PostgreSQL sources: run the core suite instead")
+    parser.add_argument("--indexes", action="store_true", help="the workload for hash, GIN, GiST, SP-GiST, BRIN and bloom")
     parser.add_argument("--keep", action="store_true", help="leave the directory there")
     args = parser.parse_args()
 
@@ -142,7 +153,12 @@ def main():
             if args.record_fixture:
                 cluster.record_fixture(args.record_fixture)
                 return 0
-            cluster.regress() if args.regress else cluster.workload()
+            if args.regress:
+                cluster.regress()
+            elif args.indexes:
+                cluster.indexes()
+            else:
+                cluster.workload()
         finally:
             cluster.stop()
         return subprocess.run([args.oracle, "--wal", cluster.data / "pg_wal", "--base", cluster.base, "--final",
