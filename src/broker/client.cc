@@ -21,12 +21,13 @@ using std::chrono::milliseconds;
 constexpr milliseconds kBackoffMin{50};
 constexpr milliseconds kBackoffMax{1000};
 constexpr int kKeepaliveMs = 5000;
+constexpr int kConnectTimeoutMs = 2000;
 
 std::shared_ptr<grpc::Channel> make_channel(const HostPort& broker) {
   route_grpc_log();
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, static_cast<int>(kBackoffMin.count()));
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, static_cast<int>(kBackoffMin.count()));
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);  // gRPC's name for how long one attempt may take
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, static_cast<int>(kBackoffMax.count()));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
