@@ -23,11 +23,17 @@ def folder():
 
 
 @pytest.fixture
-def make_cluster(folder, request):
+def make_cluster(make_cluster_of):
+    return lambda name="cluster", **options: make_cluster_of(Cluster, name, **options)
+
+
+@pytest.fixture
+def make_cluster_of(folder, request):
+    """Makes clusters of a class derived from Cluster."""
     clusters = []
 
-    def make(name="cluster", **options):
-        cluster = Cluster.__new__(Cluster)
+    def make(kind, name="cluster", **options):
+        cluster = kind.__new__(kind)
         clusters.append(cluster)  # before it starts: a half-started cluster is taken down as well
         cluster.__init__(folder / name, **options)
         return cluster

@@ -1,0 +1,100 @@
+"""Random faults. Each is a name, for the log of a run, and something that begins it; System.heal() ends them all.
+
+A menu is a list of functions of (system, rng) that begin one fault and return what it was, in words. All choices come
+from the given rng, so that a seed names a whole schedule; what processes do at the same time is theirs.
+"""
+
+from network import SAFEKEEPERS, around
+from system import DAEMONS, ENDPOINTS
+
+LINK_MODES = ["cut", "hole", "hole_out", "hole_in", "half_open", "half_open_in"]
+
+
+class Nemesis:
+    def __init__(self, system, rng):
+        self.system = system
+        self.rng = rng
+        self.rules = []
+
+    def begin(self):
+        """One to three faults at once; what they are."""
+        menu = [self.kill, self.kill, self.freeze, self.freeze, self.cut_link, self.cut_link, self.isolate, self.delay,
+                self.take_over, self.cut_clients, self.kill_postmaster]
+        return [fault() for fault in self.rng.sample(menu, self.rng.randint(1, 3))]
+
+    def end(self):
+        self.rules = []
+        return self.system.heal()
+
+    def add_rules(self, rules):
+        self.rules = [*rules, *self.rules]
+        self.system.network.set_rules(self.rules)
+
+    # --- what there is
+
+    def victims(self):
+        """A minority of safekeepers, or a majority, or another daemon, or a compute."""
+        rng = self.rng
+        kind = rng.choice(["one", "one", "two", "three", "pageserver", "storage_broker", "compute", "compute"])
+        count = {"one": 1, "two": 2, "three": 3}.get(kind)
+        if count:
+            return rng.sample(SAFEKEEPERS, count)
+        if kind == "compute":
+            running = self.system.running_endpoints()
+            return [running[-1].name] if running else [rng.choice(ENDPOINTS)]
+        return [kind]
+
+    def kill(self):
+        victims = self.victims()
+        for name in victims:
+            self.system.kill(name)
+        return f"kill -9 {' '.join(victims)}"
+
+    def kill_postmaster(self):
+        for name in ENDPOINTS:
+            if self.system.pid_of(name):
+                self.system.kill_postmaster(name)
+                return f"kill -9 postmaster of {name}"
+        return "no postmaster to kill"
+
+    def freeze(self):
+        victims = self.victims()
+        for name in victims:
+            self.system.freeze(name)
+        return f"SIGSTOP {' '.join(victims)}"
+
+    def cut_link(self):
+        """Between two daemons, as the source sees it."""
+        source = self.rng.choice(["pageserver", *SAFEKEEPERS, *ENDPOINTS, *ENDPOINTS])
+        targets = {"pageserver": [*SAFEKEEPERS, "storage_broker"], "a": [*SAFEKEEPERS, "pageserver"], "b": [*SAFEKEEPERS, "pageserver"]}
+        target = self.rng.choice([name for name in targets.get(source, [*SAFEKEEPERS, "storage_broker"]) if name != source])
+        mode = self.rng.choice(LINK_MODES)
+        self.add_rules([(source, target, mode)])
+        return f"{mode} {source} -> {target}"
+
+    def isolate(self):
+        """All links of one daemon, clients' excepted."""
+        name = self.rng.choice([*DAEMONS, *ENDPOINTS, *ENDPOINTS])
+        mode = self.rng.choice(LINK_MODES)
+        self.add_rules([(source, target, mode) for source, target, _ in around(name, mode) if source != "*" or name not in ENDPOINTS])
+        return f"{mode} around {name}"
+
+    def delay(self):
+        name = self.rng.choice([*DAEMONS, *ENDPOINTS])
+        milliseconds = self.rng.choice([2, 10, 50])
+        self.add_rules(around(name, "delay", milliseconds))
+        return f"{milliseconds} ms around {name}"
+
+    def cut_clients(self):
+        """Whatever was on its way has an outcome that nobody knows."""
+        name = self.rng.choice(ENDPOINTS)
+        self.add_rules([("clients", name, self.rng.choice(["cut", "hole", "hole_in"]))])
+        return f"{self.rules[0][2]} clients -> {name}"
+
+    def take_over(self):
+        idle = [name for name in ENDPOINTS if self.system.pid_of(name) is None]
+        if not idle:
+            return "both endpoints run"
+        name = self.rng.choice(idle)
+        self.system.begin_start(name)
+        return f"start {name}"
