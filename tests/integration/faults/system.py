@@ -86,6 +86,12 @@ class System:
                 os.kill(each, signal.SIGSTOP)
                 self.frozen.append(each)
 
+    def freeze_agent(self, name):
+        """SIGSTOP of an endpoint's agent alone: PostgreSQL runs on, with nobody to ask."""
+        if pid := self.pid_of(name):
+            os.kill(pid, signal.SIGSTOP)
+            self.frozen.append(pid)
+
     def thaw(self):
         # Backends first: whatever they may do before their agent hears that it was replaced, they get to do.
         for pid in reversed(self.frozen):
