@@ -56,6 +56,14 @@ timeval to_timeval(Timeout timeout) {
   return {timeout.count() / 1000, static_cast<suseconds_t>(timeout.count() % 1000 * 1000)};
 }
 
+std::vector<iovec> to_vectors(std::initializer_list<ByteView> parts) {
+  std::vector<iovec> vectors;
+  for (const ByteView part : parts) {
+    if (!part.empty()) vectors.push_back({const_cast<std::byte*>(part.data()), part.size()});
+  }
+  return vectors;
+}
+
 }  // namespace
 
 std::string to_string(const HostPort& address) { return fmt::format("{}:{}", address.host, address.port); }
@@ -130,10 +138,7 @@ Result<Fd> tcp_connect(const HostPort& address, Timeout timeout) {
 Status send_all(const Fd& socket, ByteView bytes) { return send_all(socket, {bytes}); }
 
 Status send_all(const Fd& socket, std::initializer_list<ByteView> parts) {
-  std::vector<iovec> vectors;
-  for (const ByteView part : parts) {
-    if (!part.empty()) vectors.push_back({const_cast<std::byte*>(part.data()), part.size()});
-  }
+  std::vector<iovec> vectors = to_vectors(parts);
   size_t first = 0;
   while (first < vectors.size()) {
     msghdr message{};
@@ -154,6 +159,19 @@ Status send_all(const Fd& socket, std::initializer_list<ByteView> parts) {
     }
   }
   return {};
+}
+
+Result<size_t> send_now(const Fd& socket, std::initializer_list<ByteView> parts) {
+  std::vector<iovec> vectors = to_vectors(parts);
+  msghdr message{};
+  message.msg_iov = vectors.data();
+  message.msg_iovlen = vectors.size();
+  while (true) {
+    const ssize_t sent = sendmsg(socket.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent >= 0) return static_cast<size_t>(sent);
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return size_t{0};
+    if (errno != EINTR) return fail_net("send", errno);
+  }
 }
 
 Status recv_exact(const Fd& socket, MutableByteView bytes) {

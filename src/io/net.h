@@ -42,6 +42,8 @@ Result<Fd> tcp_connect(const HostPort& address, Timeout timeout);
 // Sends all, or fails.
 Status send_all(const Fd& socket, ByteView bytes);
 Status send_all(const Fd& socket, std::initializer_list<ByteView> parts);
+// Sends what the socket has room for at this moment, perhaps nothing; returns how many bytes that were.
+Result<size_t> send_now(const Fd& socket, std::initializer_list<ByteView> parts);
 // Receives exactly bytes.size(), or fails. kClosed with an empty message if the peer closed before the first byte.
 Status recv_exact(const Fd& socket, MutableByteView bytes);
 // Receives what is there, at least one byte; waits for at most `timeout` (nullopt: for ever).

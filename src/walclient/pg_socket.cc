@@ -95,6 +95,18 @@ Status PgSocket::send_message(char type, std::initializer_list<ByteView> payload
                             payload.size() > 1 ? parts[1] : ByteView()});
 }
 
+Result<Bytes> PgSocket::send_copy_data_now(ByteView head, ByteView tail) {
+  const auto header = wire::encode_message_header('d', head.size() + tail.size());
+  HELIUM_ASSIGN(size_t sent, send_now(socket_, {header, head, tail}));
+  Bytes left;
+  for (const ByteView part : {ByteView(header), head, tail}) {
+    const size_t done = std::min(sent, part.size());
+    left.insert(left.end(), part.begin() + static_cast<ptrdiff_t>(done), part.end());
+    sent -= done;
+  }
+  return left;
+}
+
 void PgSocket::shutdown_receive() { ::shutdown(socket_.get(), SHUT_RD); }
 
 void PgSocket::close_gently() {

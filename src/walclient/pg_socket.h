@@ -37,6 +37,8 @@ class PgSocket {
   // One message whose payload is put together from parts, without copying them.
   Status send_message(char type, std::initializer_list<ByteView> payload);
   Status send_copy_data(std::initializer_list<ByteView> payload) { return send_message('d', payload); }
+  // The same without waiting. Returns what the socket had no room for: send() it before anything else.
+  Result<Bytes> send_copy_data_now(ByteView head, ByteView tail);
 
   const Fd& fd() const { return socket_; }
   void shutdown() { shutdown_socket(socket_); }

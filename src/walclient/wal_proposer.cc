@@ -54,9 +54,10 @@ void WalProposer::append(Lsn start, ByteView whole_records) {
     if (impl_->stopping || impl_->fenced) return;
     const size_t room = impl_->buffer.room(impl_->core.commit_lsn());
     const ByteView part = whole_records.first(std::min(whole_records.size(), room));
+    const Lsn part_start = impl_->buffer.end();
     impl_->buffer.append(part);
     whole_records = whole_records.subspan(part.size());
-    impl_->to_send.notify_all();
+    impl_->send_at_once(part_start, part, lock);
   }
 }
 

@@ -86,6 +86,7 @@ class WalProposer {
   void stop();
 
  private:
+  friend struct WalProposerInside;  // a test's
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -68,19 +68,20 @@ Status WalProposer::Impl::serve_connection(Peer& peer) {
     changed.notify_all();
   }
   HELIUM_TRY(vote(peer, *socket));
-  HELIUM_ASSIGN(const Lsn start, announce(peer, *socket));
-
   set_send_timeout(socket->fd(), kAnswerTimeout);
-  std::atomic<bool> ended = false;
-  std::thread sender([&] { send_loop(peer, *socket, start, ended); });
+  HELIUM_TRY(announce(peer, *socket));
+
+  std::thread sender([&] { send_loop(peer, *socket); });
   const Status received = receive_loop(peer, *socket);
-  ended = true;
   socket->shutdown();
   {
     const std::lock_guard lock(mutex_);
+    peer.ended = true;
     wake_all();
   }
   sender.join();
+  std::unique_lock lock(mutex_);
+  changed.wait(lock, [&] { return !peer.sending; });  // append() may
   return received;
 }
 
@@ -93,19 +94,20 @@ Status WalProposer::Impl::receive_loop(Peer& peer, PgSocket& socket) {
 }
 
 Status WalProposer::Impl::on_ack(Peer& peer, const wire::AppendReply& ack) {
-  bool rose = false;
+  bool rose = false, news_wanted = false;
   {
     const std::lock_guard lock(mutex_);
     rose = core.on_ack(peer.safekeeper.id, ack);
     peer.flush_lsn = ack.flush_lsn;
     check_fenced();
     if (stopping || fenced) return fail(ErrorCode::kCanceled, "stopping");
-    if (rose) {
-      changed.notify_all();
-      if (std::ranges::any_of(peers, [](const auto& each) { return each->wants_news; })) to_send.notify_all();
-    }
+    news_wanted = std::ranges::any_of(peers, [](const auto& each) { return each->wants_news; });
   }
-  if (rose) tell_commit();
+  // Those who wait wake up to a mutex that is free.
+  if (!rose) return {};
+  changed.notify_all();
+  tell_commit();
+  if (news_wanted) to_send.notify_all();
   return {};
 }
 

@@ -14,23 +14,31 @@ constexpr int kElectionAttempts = 20;
 
 }  // namespace
 
-Result<WalProposer::Elected> WalProposer::Impl::elect(Timeout timeout) {
-  const auto deadline = Clock::now() + timeout;
-  std::unique_lock lock(mutex_);
+void WalProposer::Impl::start_peers() {
   CHECK(!started);
   started = true;
   system_id = options.system_id;
   for (const auto& peer : peers) {
     peer->thread = std::thread([this, &peer = *peer] { run_peer(peer); });
   }
+}
+
+void WalProposer::Impl::ask_for_votes() {
+  core.request_votes(*core.next_term());
+  votes_wanted = true;
+  changed.notify_all();
+}
+
+Result<WalProposer::Elected> WalProposer::Impl::elect(Timeout timeout) {
+  const auto deadline = Clock::now() + timeout;
+  std::unique_lock lock(mutex_);
+  start_peers();
   for (int attempt = 1;; ++attempt) {
     const bool heard = changed.wait_until(
         lock, deadline, [&] { return stopping || core.next_term().has_value() || hopeless().has_value(); });
     if (stopping) return fail(ErrorCode::kCanceled, "the proposer was stopped");
     if (!core.next_term()) return heard ? fail(*hopeless()) : fail(timed_out());
-    core.request_votes(*core.next_term());
-    votes_wanted = true;
-    changed.notify_all();
+    ask_for_votes();
     changed.wait_until(lock, deadline,
                        [&] { return stopping || core.election() != Proposer::Election::kWaiting || hopeless(); });
     if (stopping) return fail(ErrorCode::kCanceled, "the proposer was stopped");
@@ -151,8 +159,8 @@ Status WalProposer::Impl::vote(Peer& peer, PgSocket& socket) {
   }
 }
 
-// Makes the safekeeper adopt the term's history; answers from where it needs WAL.
-Result<Lsn> WalProposer::Impl::announce(Peer& peer, PgSocket& socket) {
+// Makes the safekeeper adopt the term's history; it gets WAL from where it is then.
+Status WalProposer::Impl::announce(Peer& peer, PgSocket& socket) {
   wire::ProposerMessage message;
   {
     const std::lock_guard lock(mutex_);
@@ -163,7 +171,13 @@ Result<Lsn> WalProposer::Impl::announce(Peer& peer, PgSocket& socket) {
   HELIUM_TRY(on_ack(peer, reply));
   const std::lock_guard lock(mutex_);
   peer.streaming = true;
-  return reply.flush_lsn;
+  peer.ended = false;
+  peer.next = reply.flush_lsn;
+  peer.commit_sent = Lsn();
+  peer.unsent.clear();
+  peer.wal_sent_at = {};
+  peer.heartbeat_due = Clock::now() + kHeartbeatInterval;
+  return {};
 }
 
 }  // namespace helium::walclient

@@ -6,11 +6,10 @@
 //   wal_proposer_send.cc        WAL out to one safekeeper: from the buffer, or from a donor
 //
 // Threads: mutex_ guards everything that is not constant. Each safekeeper has a Peer: its thread connects, greets, votes
-// and then receives; a second thread, living as long as the connection, sends.
+// and then receives; a second thread, living as long as the connection, sends what append() does not send itself.
 
 #pragma once
 
-#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <memory>
@@ -30,6 +29,7 @@ namespace helium::walclient {
 
 inline constexpr Timeout kConnectTimeout = std::chrono::seconds(2);
 inline constexpr Timeout kAnswerTimeout = std::chrono::seconds(10);  // silence for so long: connect again
+inline constexpr Timeout kHeartbeatInterval = std::chrono::seconds(1);
 
 struct WalProposer::Impl {
   using Clock = std::chrono::steady_clock;
@@ -39,9 +39,18 @@ struct WalProposer::Impl {
     std::thread thread;
     std::shared_ptr<PgSocket> socket;  // of the connection there is
     bool streaming = false;
-    bool wants_news = false;           // its sender waits for commit_lsn to rise
     Lsn flush_lsn;
     std::optional<Error> last_error;   // why there is no connection
+
+    // While streaming. Who sends (this peer's sender, or append() if the sender has nothing to do) sets `sending`.
+    bool sending = false;
+    bool ended = false;                // the connection is over: nobody begins to send
+    Lsn next;                          // WAL up to here was sent
+    Lsn commit_sent;
+    Bytes unsent;                      // the end of a message that the socket had no room for
+    bool wants_news = false;           // its sender waits for commit_lsn to rise
+    Clock::time_point wal_sent_at;
+    Clock::time_point heartbeat_due;
   };
 
   explicit Impl(Options o)
@@ -63,12 +72,14 @@ struct WalProposer::Impl {
 
   // -- election -----------------------------------------------------------------------------------------------------
   Result<WalProposer::Elected> elect(Timeout timeout);
+  void start_peers();    // with mutex_
+  void ask_for_votes();  // with mutex_; next_term() is known
   Result<WalProposer::Elected> finish_election(std::unique_lock<std::mutex>& lock, Clock::time_point deadline);
   std::optional<Error> hopeless() const;
   Error timed_out() const;
   Result<wire::GreetingReply> greet(PgSocket& socket);
   Status vote(Peer& peer, PgSocket& socket);
-  Result<Lsn> announce(Peer& peer, PgSocket& socket);
+  Status announce(Peer& peer, PgSocket& socket);
 
   // -- one safekeeper's connection ----------------------------------------------------------------------------------
   void run_peer(Peer& peer);
@@ -79,7 +90,11 @@ struct WalProposer::Impl {
   static Result<Reply> receive(PgSocket& socket, Timeout timeout);
 
   // -- sending ------------------------------------------------------------------------------------------------------
-  void send_loop(Peer& peer, PgSocket& socket, Lsn next, const std::atomic<bool>& ended);
+  void send_loop(Peer& peer, PgSocket& socket);
+  Status send_some(Peer& peer, PgSocket& socket, std::unique_lock<std::mutex>& lock);
+  void send_at_once(Lsn start, ByteView wal, std::unique_lock<std::mutex>& lock);
+  wire::Append next_append(const Peer& peer, ByteView wal) const;  // with mutex_
+  void note_sent(Peer& peer, const wire::Append& append);          // with mutex_
   const Safekeeper* choose_donor(const Peer& peer, Lsn upto);  // with mutex_
   Result<Lsn> relay(Peer& peer, PgSocket& socket, Lsn from, std::unique_lock<std::mutex>& lock);
 

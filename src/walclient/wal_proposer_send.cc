@@ -1,4 +1,6 @@
-// WAL out to one safekeeper: from the buffer, and what has left the buffer from a donor.
+// WAL out to safekeepers. Who has got all that came before gets new WAL from append() itself, without a thread in
+// between; its sender does the rest: WAL that piled up (from the buffer, or from a donor if it has left the buffer),
+// news of commits when no WAL carries them, heartbeats.
 
 #include <algorithm>
 
@@ -8,10 +10,10 @@
 namespace helium::walclient {
 namespace {
 
-constexpr Timeout kHeartbeatInterval = std::chrono::seconds(1);
 constexpr Timeout kDonorRetry{100};
 constexpr auto kCommitNewsDelay = std::chrono::milliseconds(1);  // commit_lsn rides on the next append if one comes soon
 constexpr size_t kSendBytes = 256 * 1024;
+constexpr size_t kPieceBytes = 32 * 1024;  // worth a system call of its own while other WAL is on its way
 
 Status send_append(PgSocket& socket, const wire::Append& append) {
   return socket.send_copy_data({wire::encode_append_header(append), append.wal});
@@ -19,50 +21,105 @@ Status send_append(PgSocket& socket, const wire::Append& append) {
 
 }  // namespace
 
-void WalProposer::Impl::send_loop(Peer& peer, PgSocket& socket, Lsn next, const std::atomic<bool>& ended) {
-  Lsn commit_sent;
-  auto heartbeat_due = Clock::now() + kHeartbeatInterval;
-  Bytes wal;
-  std::unique_lock lock(mutex_);
-  const auto over = [&] { return ended || stopping || fenced; };
-  const auto has_wal = [&] { return next < buffer.end(); };
-  // News of a commit rides on the next WAL if that comes soon: a busy sender is not woken for each commit.
-  const auto has_news = [&] { return core.commit_lsn() > commit_sent; };
-  while (true) {
-    if (commit_sent.is_valid() && commit_sent < next) {
-      to_send.wait_for(lock, kCommitNewsDelay, [&] { return over() || has_wal(); });
-    }
-    peer.wants_news = true;
-    to_send.wait_until(lock, heartbeat_due, [&] { return over() || has_wal() || has_news(); });
-    peer.wants_news = false;
-    if (over()) return;
-    if (next < buffer.start()) {
-      const Result<Lsn> reached = relay(peer, socket, next, lock);
-      if (!reached) {
-        socket.shutdown();
-        return;
-      }
-      next = *reached;
+wire::Append WalProposer::Impl::next_append(const Peer& peer, ByteView wal) const {
+  return {.generation = options.generation,
+          .term = core.term(),
+          .wants_reply = !wal.empty() || Clock::now() >= peer.heartbeat_due,
+          .start_lsn = peer.next,
+          .commit_lsn = core.commit_lsn(),
+          .wal = wal};
+}
+
+void WalProposer::Impl::note_sent(Peer& peer, const wire::Append& append) {
+  const auto now = Clock::now();
+  if (append.wants_reply) peer.heartbeat_due = now + kHeartbeatInterval;
+  if (!append.wal.empty()) peer.wal_sent_at = now;
+  peer.next = append.start_lsn + append.wal.size();
+  peer.commit_sent = append.commit_lsn;
+}
+
+void WalProposer::Impl::send_at_once(Lsn start, ByteView wal, std::unique_lock<std::mutex>& lock) {
+  struct Target {
+    Peer& peer;
+    std::shared_ptr<PgSocket> socket;
+    wire::Append append;
+  };
+  std::vector<Target> targets;
+  bool others = false;
+  for (const auto& peer : peers) {
+    if (!peer->streaming || peer->ended) continue;
+    const bool caught_up = !peer->sending && peer->unsent.empty() && peer->next == start;
+    const bool quiet = peer->flush_lsn >= start;  // else small pieces pile up until its sender gets to them
+    if (!caught_up || wal.size() > kSendBytes || (!quiet && wal.size() < kPieceBytes)) {
+      others = true;
       continue;
     }
-    buffer.read(next, kSendBytes, wal);
-    const wire::Append append{.generation = options.generation,
-                              .term = core.term(),
-                              .wants_reply = !wal.empty() || Clock::now() >= heartbeat_due,
-                              .start_lsn = next,
-                              .commit_lsn = core.commit_lsn(),
-                              .wal = wal};
-    lock.unlock();
-    const Status sent = send_append(socket, append);
-    if (!sent) {
-      socket.shutdown();  // the receiver hears of it
-      return;
-    }
-    if (append.wants_reply) heartbeat_due = Clock::now() + kHeartbeatInterval;
-    next = next + wal.size();
-    commit_sent = append.commit_lsn;
-    lock.lock();
+    peer->sending = true;
+    targets.push_back({*peer, peer->socket, next_append(*peer, wal)});
   }
+  lock.unlock();
+  if (others) to_send.notify_all();
+  std::vector<Result<Bytes>> unsent;
+  for (const Target& target : targets) {
+    unsent.push_back(target.socket->send_copy_data_now(wire::encode_append_header(target.append), wal));
+    if (!unsent.back()) target.socket->shutdown();  // its receiver hears of it
+  }
+  lock.lock();
+  for (size_t i = 0; i < targets.size(); ++i) {
+    Peer& peer = targets[i].peer;
+    peer.sending = false;
+    note_sent(peer, targets[i].append);
+    if (unsent[i] && !unsent[i]->empty()) peer.unsent = std::move(*unsent[i]);
+    if (peer.ended || !peer.unsent.empty()) wake_all();
+  }
+}
+
+void WalProposer::Impl::send_loop(Peer& peer, PgSocket& socket) {
+  std::unique_lock lock(mutex_);
+  while (!peer.ended && !stopping && !fenced) {
+    const auto now = Clock::now();
+    const bool has_wal = !peer.unsent.empty() || peer.next < buffer.end();
+    // News of a commit rides on the next WAL if that comes soon: nobody is woken for each commit of a busy compute.
+    const bool has_news = core.commit_lsn() > peer.commit_sent;
+    const auto news_due = peer.wal_sent_at + kCommitNewsDelay;
+    if (!peer.sending && (has_wal || (has_news && now >= news_due) || now >= peer.heartbeat_due)) {
+      peer.sending = true;
+      const Status sent = send_some(peer, socket, lock);
+      peer.sending = false;
+      if (!sent) {
+        socket.shutdown();  // the receiver hears of it
+        return;
+      }
+      continue;
+    }
+    peer.wants_news = !has_news;
+    to_send.wait_until(lock, peer.sending ? now + kCommitNewsDelay
+                                          : std::min(peer.heartbeat_due, has_news ? news_due : peer.heartbeat_due));
+    peer.wants_news = false;
+  }
+}
+
+// One step of the sender, which has work. Unlocks while it sends.
+Status WalProposer::Impl::send_some(Peer& peer, PgSocket& socket, std::unique_lock<std::mutex>& lock) {
+  if (!peer.unsent.empty()) {
+    const Bytes rest = std::exchange(peer.unsent, {});
+    lock.unlock();
+    const Status sent = socket.send(rest);
+    lock.lock();
+    return sent;
+  }
+  if (peer.next < buffer.start()) {
+    HELIUM_ASSIGN(peer.next, relay(peer, socket, peer.next, lock));
+    return {};
+  }
+  Bytes wal;
+  buffer.read(peer.next, kSendBytes, wal);
+  const wire::Append append = next_append(peer, wal);
+  lock.unlock();
+  const Status sent = send_append(socket, append);
+  lock.lock();
+  if (sent) note_sent(peer, append);
+  return sent;
 }
 
 // Another one that has WAL up to there: one that is connected, if there is one, and not the same each time.
