@@ -18,6 +18,7 @@
 #include "compute/http_api.h"
 #include "compute/privileges.h"
 #include "compute/settings.h"
+#include "compute/settings_trial.h"
 #include "io/durable_file.h"
 
 namespace helium::compute {
@@ -70,7 +71,8 @@ Status check_can_serve(const EndpointSpec& spec) {
     return fail(std::move(listener).error().context(
         fmt::format("PostgreSQL's port {} (choose another at 'endpoint create')", spec.pg_address.port)));
   }
-  return {};
+  if (spec.settings.empty()) return {};
+  return try_settings(program, {.user = spec.settings, .pg_version = spec.pg_version, .pg_address = spec.pg_address, .floors = {}});
 }
 
 Result<int> run(const std::string& endpoint_dir) {

@@ -6,7 +6,7 @@
 //             reload can change it)
 //
 // A user's setting that would break the file layer is refused with the reason; one that is merely too low for the
-// timeline is raised (rules.md 27). Names that PostgreSQL does not know are refused by PostgreSQL itself.
+// timeline is raised (rules.md 27). Names that PostgreSQL does not know are refused by PostgreSQL itself (settings_trial.h).
 // Ownership: plain values. Errors: kInvalid: text for the user, which says what to do. Threads: pure.
 
 #pragma once

@@ -142,6 +142,11 @@ def test_settings_stay_with_the_endpoint(cluster):
     cluster.expect_log("second|shared_buffers|postgres|exit|start")
     message = cluster.refused("endpoint", "start", error_endpoint.name)
     assert "shared_buffers" in message, message
+    # It was found before the branch was taken over: the first endpoint goes on.
+    endpoint.sql("CREATE TABLE goes_on AS SELECT 1 AS x")
+    unknown = cluster.endpoint("third", branch="main", settings={"no_such_setting": "1"}, start=False)
+    assert "no_such_setting" in cluster.refused("endpoint", "start", unknown.name)
+    assert endpoint.value("SELECT x FROM goes_on") == 1
 
 
 def test_destroy_removes_the_registration_and_keeps_the_branch(cluster):
