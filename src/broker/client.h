@@ -33,6 +33,7 @@ struct TimelineProgress {
   Lsn flush_lsn;
   Lsn commit_lsn;
   Lsn timeline_start_lsn;
+  bool filling = false;      // a newcomer that does not count yet
   friend bool operator==(const TimelineProgress&, const TimelineProgress&) = default;
 };
 

@@ -95,7 +95,6 @@ Result<walclient::WalProposer::Elected> ComputeLife::elect() {
     walclient::WalProposer::Options options;
     options.timeline = spec_.timeline;
     options.pg_version = spec_.pg_version;
-    options.generation = spec_.generation;
     for (const SafekeeperAddress& member : spec_.safekeepers) options.safekeepers.push_back({member.id, member.wal});
     options.on_fenced = [this](uint64_t newer_term) { on_fenced(newer_term); };
     options.on_commit = [this](Lsn commit_lsn) {

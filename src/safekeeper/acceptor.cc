@@ -3,13 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "wire/quorum.h"
 
 namespace helium::safekeeper {
 
-Acceptor::Acceptor(AcceptorState durable, Lsn flush_lsn)
-    : state_(std::move(durable)), flush_lsn_(flush_lsn), written_lsn_(flush_lsn) {
+Acceptor::Acceptor(uint64_t safekeeper_id, AcceptorState durable, Lsn flush_lsn)
+    : safekeeper_id_(safekeeper_id), state_(std::move(durable)), flush_lsn_(flush_lsn), written_lsn_(flush_lsn) {
   check_invariants();
 }
 
@@ -18,18 +20,94 @@ wire::AppendReply Acceptor::progress() const {
           .term = state_.term,
           .log_term = log_term(),
           .flush_lsn = flush_lsn_,
-          .commit_lsn = state_.commit_lsn};
+          .commit_lsn = state_.commit_lsn,
+          .filling = state_.filling};
+}
+
+// -- membership -----------------------------------------------------------------------------------------------------------
+
+wire::MembershipReply Acceptor::membership_reply(const AcceptorState& state) const {
+  return {.safekeeper_id = safekeeper_id_,
+          .membership = state.membership,
+          .promised_generation = state.promised_generation,
+          .changer = state.changer,
+          .filling = state.filling,
+          .term = state.term,
+          .log_term = log_term_at(state.history, flush_lsn_),
+          .flush_lsn = flush_lsn_,
+          .commit_lsn = state.commit_lsn,
+          .history = cut_history(state.history, flush_lsn_)};
+}
+
+Acceptor::MembershipDecision Acceptor::on_prepare(const wire::PrepareRequest& request) const {
+  if (request.generation <= state_.promised_generation || request.generation <= state_.membership.generation) {
+    return {.persist = std::nullopt, .reply = membership_reply()};
+  }
+  MembershipDecision decision{.persist = state_, .reply = {}};
+  decision.persist->promised_generation = request.generation;
+  decision.persist->changer = request.changer;
+  decision.reply = membership_reply(*decision.persist);
+  return decision;
+}
+
+Acceptor::MembershipDecision Acceptor::on_accept(const wire::AcceptRequest& request) const {
+  const wire::Membership& next = request.membership;
+  const bool is_late = next.generation <= state_.membership.generation || next.generation < state_.promised_generation;
+  // One generation is promised to one changer. (At a majority, that is: another one's accept of this number cannot be.)
+  const bool is_anothers = next.generation == state_.promised_generation && request.changer.is_valid() &&
+                           state_.changer != request.changer;
+  if (is_late || is_anothers || !wire::is_valid_membership(next)) {
+    return {.persist = std::nullopt, .reply = membership_reply()};
+  }
+  MembershipDecision decision{.persist = state_, .reply = {}};
+  AcceptorState& after = *decision.persist;
+  after.membership = next;
+  if (next.generation > after.promised_generation) after.changer = request.changer;
+  after.promised_generation = next.generation;
+  // A term has one winner, counted within one generation: who was voted for before does not get `term` here any more.
+  after.voted_for = {};
+  // It may have been away for generations in which WAL was committed without it.
+  if (next.is_joint() && !wire::is_in(next.members, safekeeper_id_)) after.filling = true;
+  decision.reply = membership_reply(after);
+  return decision;
+}
+
+Acceptor::MembershipDecision Acceptor::on_fill(const wire::FillRequest& request) const {
+  const bool holds = std::pair(log_term(), flush_lsn_) >= std::pair(request.log_term, request.flush_lsn);
+  if (request.generation != state_.membership.generation || !check_member() || !holds ||
+      (!state_.filling && state_.term >= request.term)) {
+    return {.persist = std::nullopt, .reply = membership_reply()};
+  }
+  MembershipDecision decision{.persist = state_, .reply = {}};
+  decision.persist->filling = false;
+  if (request.term > state_.term) {
+    decision.persist->term = request.term;  // promised to nobody: elections up to there are over
+    decision.persist->voted_for = {};
+  }
+  decision.reply = membership_reply(*decision.persist);
+  return decision;
 }
 
 Status Acceptor::check_generation(uint32_t generation) const {
   if (generation == state_.membership.generation) return {};
-  return fail(ErrorCode::kInvalid,
-              fmt::format("membership generation {} {}: this safekeeper has {}", generation,
-                          generation < state_.membership.generation ? "is over" : "is not known here", state_.membership.generation));
+  return fail(ErrorCode::kUnavailable, fmt::format("membership generation {} is not in force here: this safekeeper has {}",
+                                                   generation, wire::to_string(state_.membership)));
 }
+
+Status Acceptor::check_member() const {
+  if (wire::is_member(state_.membership, safekeeper_id_)) return {};
+  return fail(ErrorCode::kInvalid, fmt::format("safekeeper {} is not a member any more ({})", safekeeper_id_,
+                                               wire::to_string(state_.membership)));
+}
+
+// -- election -------------------------------------------------------------------------------------------------------------
 
 Result<Acceptor::VoteDecision> Acceptor::on_vote_request(const wire::VoteRequest& request) const {
   HELIUM_TRY(check_generation(request.generation));
+  HELIUM_TRY(check_member());
+  if (state_.filling) {
+    return fail(ErrorCode::kUnavailable, "this newcomer is being filled: it does not vote yet");
+  }
   CHECK(written_lsn_ == flush_lsn_);
 
   VoteDecision decision;
@@ -52,6 +130,7 @@ Result<Acceptor::VoteDecision> Acceptor::on_vote_request(const wire::VoteRequest
 
 Result<Acceptor::ElectedDecision> Acceptor::on_elected(const wire::Elected& message) const {
   HELIUM_TRY(check_generation(message.generation));
+  HELIUM_TRY(check_member());
   if (message.term < state_.term) {
     return fail(ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", message.term, state_.term));
   }
@@ -136,17 +215,18 @@ bool Acceptor::on_commit(uint64_t term, Lsn commit_lsn) {
   return raise_commit(std::min(commit_lsn, flush_lsn_));
 }
 
-bool Acceptor::on_peers(std::span<const MemberProgress> peers, size_t member_count) {
+bool Acceptor::on_peers(std::span<const MemberProgress> peers) {
   const uint64_t own = log_term();
   if (own == 0) return false;  // nothing was ever written: the start is committed by itself
-  std::vector<Lsn> reached{flush_lsn_};
+  std::map<uint64_t, Lsn> reached;
+  if (!state_.filling) reached.emplace(safekeeper_id_, flush_lsn_);
   Lsn told;
   for (const MemberProgress& peer : peers) {
-    if (peer.log_term != own) continue;
-    reached.push_back(peer.flush_lsn);
+    if (peer.log_term != own || peer.generation != state_.membership.generation) continue;
+    if (!peer.filling) reached.emplace(peer.safekeeper_id, peer.flush_lsn);
     told = std::max(told, peer.commit_lsn);
   }
-  const Lsn counted = quorum_lsn(std::move(reached), majority(member_count));
+  const Lsn counted = quorum_lsn(state_.membership, reached);
   return raise_commit(std::min(std::max(counted, told), flush_lsn_));
 }
 

@@ -27,7 +27,9 @@ struct AcceptorState {
   ChangerId changer;                 // to whom promised_generation was promised
   bool filling = false;              // a newcomer that does not hold yet what it must: neither votes nor counts
   uint64_t term = 0;        // highest term promised; lower ones are refused
-  ProposerId voted_for;     // to whom `term` was promised; unset if a log of that term arrived without a vote
+  // To whom `term` was promised, in this generation; unset if a log of that term arrived without a vote, or if the
+  // vote was given in a lower generation: then nobody gets this term here.
+  ProposerId voted_for;
   TermHistory history;      // adopted; ends with the term whose appends are accepted
   Lsn start_lsn;            // the timeline's first LSN
   Lsn commit_lsn;           // known to be committed; may be older than what memory knows
@@ -37,6 +39,8 @@ struct AcceptorState {
 // How far a member durably is, as told by itself.
 struct MemberProgress {
   uint64_t safekeeper_id = 0;
+  uint32_t generation = 0;  // of the membership it had then
+  bool filling = false;
   uint64_t log_term = 0;
   Lsn flush_lsn;
   Lsn commit_lsn;
@@ -45,7 +49,7 @@ struct MemberProgress {
 class Acceptor {
  public:
   // flush_lsn: the end of the last complete record on disk, as recovery found it.
-  Acceptor(AcceptorState durable, Lsn flush_lsn);
+  Acceptor(uint64_t safekeeper_id, AcceptorState durable, Lsn flush_lsn);
 
   const AcceptorState& state() const { return state_; }
   Lsn flush_lsn() const { return flush_lsn_; }      // the end of the last complete record that is synced
@@ -56,11 +60,29 @@ class Acceptor {
   // What a feed announces: entries that start at or before commit_lsn.
   TermHistory committed_history() const { return cut_history(state_.history, state_.commit_lsn); }
 
-  // Rule 9: a lower generation is refused, and so is one that this member does not know.
+  // -- membership (rules 8, 9; docs/protocols/membership.md) ----------------------------------------------------------
+  // `persist`, if any, is durable before `reply` leaves, then install(persist). Nothing here fails: a changer reads in
+  // the reply what came of it.
+  struct MembershipDecision {
+    std::optional<AcceptorState> persist;
+    wire::MembershipReply reply;
+  };
+  MembershipDecision on_prepare(const wire::PrepareRequest& request) const;
+  // In force from here on: messages of lower generations are refused, votes given in them are void. A newcomer of a
+  // joint membership starts to be filled (again).
+  MembershipDecision on_accept(const wire::AcceptRequest& request) const;
+  // Once it holds the log that is asked for, a newcomer counts; its term is raised to the one asked for.
+  MembershipDecision on_fill(const wire::FillRequest& request) const;
+  wire::MembershipReply membership_reply() const { return membership_reply(state_); }
+
+  // Rule 9: another generation than the one in force is refused (kUnavailable: the two must tell each other).
   Status check_generation(uint32_t generation) const;
+  // kInvalid: not a member (any more).
+  Status check_member() const;
 
   // -- election -------------------------------------------------------------------------------------------------
-  // Everything written must be synced first (rule 5: CHECK). `persist` is durable before `reply` leaves, then
+  // A newcomer that is being filled, one that is no member, and another generation are refused, and the term is not
+  // raised. Everything written must be synced first (rule 5: CHECK). `persist` is durable before `reply` leaves, then
   // install(persist).
   struct VoteDecision {
     std::optional<AcceptorState> persist;
@@ -100,13 +122,16 @@ class Acceptor {
   // -- commit (rules 6, 7); true if commit_lsn rose --------------------------------------------------------------
   // From the proposer of `term`.
   bool on_commit(uint64_t term, Lsn commit_lsn);
-  // From what members of this generation say about themselves; `peers` holds the others only, at most one entry each.
-  bool on_peers(std::span<const MemberProgress> peers, size_t member_count);
+  // From what members say about themselves; `peers` holds the others only, at most one entry each. Those of another
+  // generation, and newcomers that are being filled, do not count.
+  bool on_peers(std::span<const MemberProgress> peers);
 
  private:
+  wire::MembershipReply membership_reply(const AcceptorState& state) const;
   bool raise_commit(Lsn lsn);
   void check_invariants() const;
 
+  uint64_t safekeeper_id_;
   AcceptorState state_;
   Lsn flush_lsn_;
   Lsn written_lsn_;

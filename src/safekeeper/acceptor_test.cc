@@ -8,7 +8,18 @@ namespace {
 const ProposerId kA{{1}}, kB{{2}};
 const Lsn kBase(1000);
 
-AcceptorState fresh() { return {.membership = {.generation = 1}, .start_lsn = kBase, .commit_lsn = kBase}; }
+std::vector<wire::Member> list(const std::vector<uint64_t>& ids) {
+  std::vector<wire::Member> members;
+  for (const uint64_t id : ids) members.push_back({id, "host", 5454, 7676});
+  return members;
+}
+
+AcceptorState fresh() {
+  AcceptorState state;
+  state.membership = {1, list({1, 2, 3}), {}, {}};
+  state.start_lsn = state.commit_lsn = kBase;
+  return state;
+}
 
 // An acceptor with a history and WAL up to flush.
 Acceptor with(uint64_t term, TermHistory history, Lsn flush, Lsn commit = kBase) {
@@ -16,7 +27,7 @@ Acceptor with(uint64_t term, TermHistory history, Lsn flush, Lsn commit = kBase)
   state.term = term;
   state.history = std::move(history);
   state.commit_lsn = commit;
-  return Acceptor(state, flush);
+  return Acceptor(1, state, flush);
 }
 
 wire::Elected elected(uint64_t term, TermHistory history) {
@@ -61,7 +72,7 @@ TEST(AcceptorRule4, CommittedWalIsNeverCutOff) {
 }
 
 TEST(AcceptorRule5, AVoteIsGivenOnceAndTheSameProposerGetsTheSameAnswer) {
-  Acceptor acceptor(fresh(), kBase);
+  Acceptor acceptor(1, fresh(), kBase);
   const auto first = acceptor.on_vote_request({.generation = 1, .term = 3, .proposer = kA});
   ASSERT_TRUE(first->reply.granted);
   ASSERT_TRUE(first->persist.has_value());
@@ -76,7 +87,7 @@ TEST(AcceptorRule5, AVoteIsGivenOnceAndTheSameProposerGetsTheSameAnswer) {
   EXPECT_FALSE(lower->reply.granted);
   EXPECT_EQ(lower->reply.term, 3u);
   // After a crash it is the same.
-  const Acceptor reopened(acceptor.state(), kBase);
+  const Acceptor reopened(1, acceptor.state(), kBase);
   EXPECT_FALSE(reopened.on_vote_request({.generation = 1, .term = 3, .proposer = kB})->reply.granted);
   EXPECT_TRUE(reopened.on_vote_request({.generation = 1, .term = 3, .proposer = kA})->reply.granted);
 }
@@ -111,14 +122,38 @@ TEST(AcceptorRule6, CommitCountsOnlyInItsOwnLogTerm) {
   EXPECT_FALSE(lagging.on_commit(5, Lsn(1900))) << "and it never falls";
 }
 
+MemberProgress told(uint64_t id, uint64_t log_term, Lsn flush, Lsn commit = kBase, uint32_t generation = 1) {
+  return {.safekeeper_id = id, .generation = generation, .filling = false, .log_term = log_term, .flush_lsn = flush,
+          .commit_lsn = commit};
+}
+bool hears(Acceptor& acceptor, std::vector<MemberProgress> peers) { return acceptor.on_peers(peers); }
+
 TEST(AcceptorRule7, AMajorityInOneLogTermCommits) {
   Acceptor acceptor = with(5, {{5, kBase}}, Lsn(1600));
-  EXPECT_FALSE(acceptor.on_peers(std::vector<MemberProgress>{{2, 4, Lsn(1600), kBase}}, 3)) << "another log term";
-  EXPECT_TRUE(acceptor.on_peers(std::vector<MemberProgress>{{2, 5, Lsn(1400), kBase}}, 3));
+  EXPECT_FALSE(hears(acceptor, {told(2, 4, Lsn(1600))})) << "another log term";
+  EXPECT_FALSE(hears(acceptor, {told(9, 5, Lsn(1600))})) << "no member";
+  EXPECT_TRUE(hears(acceptor, {told(2, 5, Lsn(1400))}));
   EXPECT_EQ(acceptor.commit_lsn(), Lsn(1400));
-  EXPECT_FALSE(acceptor.on_peers(std::vector<MemberProgress>{{2, 5, Lsn(1500), kBase}}, 5)) << "two of five";
-  EXPECT_TRUE(acceptor.on_peers(std::vector<MemberProgress>{{2, 5, Lsn(1900), Lsn(1700)}}, 5)) << "it knows of others";
+  AcceptorState five = acceptor.state();
+  five.membership = {2, list({1, 2, 3, 4, 5}), {}, {}};
+  acceptor.install(five);
+  EXPECT_FALSE(hears(acceptor, {told(2, 5, Lsn(1500), kBase, 2)})) << "two of five";
+  EXPECT_TRUE(hears(acceptor, {told(2, 5, Lsn(1900), Lsn(1700), 2)})) << "it knows of others";
   EXPECT_EQ(acceptor.commit_lsn(), Lsn(1600));
+}
+
+TEST(AcceptorRule9, MembersOfOneGenerationCountForThemselvesByBothHalves) {
+  Acceptor acceptor = with(5, {{5, kBase}}, Lsn(1600));
+  AcceptorState joint = acceptor.state();
+  joint.membership = {2, list({1, 2, 3}), list({1, 4, 5}), {}};
+  acceptor.install(joint);
+  EXPECT_FALSE(hears(acceptor, {told(2, 5, Lsn(1600), kBase, 2), told(3, 5, Lsn(1600), kBase, 2)})) << "one half";
+  EXPECT_FALSE(hears(acceptor, {told(2, 5, Lsn(1600), kBase, 2), told(4, 5, Lsn(1600), kBase, 1)})) << "said before";
+  MemberProgress newcomer = told(4, 5, Lsn(1600), kBase, 2);
+  newcomer.filling = true;
+  EXPECT_FALSE(hears(acceptor, {told(2, 5, Lsn(1600), kBase, 2), newcomer})) << "it does not count yet (rule 8)";
+  EXPECT_TRUE(hears(acceptor, {told(2, 5, Lsn(1600), kBase, 2), told(4, 5, Lsn(1500), kBase, 2)}));
+  EXPECT_EQ(acceptor.commit_lsn(), Lsn(1500));
 }
 
 TEST(AcceptorRule7, CatchUpStaysWithinTheLogTermAndBehindAPromise) {
@@ -142,11 +177,127 @@ TEST(AcceptorRule7, CatchUpStaysWithinTheLogTermAndBehindAPromise) {
 TEST(AcceptorRule9, OtherGenerationsAreRefused) {
   AcceptorState state = fresh();
   state.membership.generation = 2;
-  const Acceptor acceptor(state, kBase);
+  const Acceptor acceptor(1, state, kBase);
   EXPECT_FALSE(acceptor.on_vote_request({.generation = 1, .term = 1, .proposer = kA}).has_value());
   EXPECT_FALSE(acceptor.on_vote_request({.generation = 3, .term = 1, .proposer = kA}).has_value());
   EXPECT_TRUE(acceptor.on_vote_request({.generation = 2, .term = 1, .proposer = kA}).has_value());
-  EXPECT_FALSE(acceptor.on_elected(elected(1, {{1, kBase}})).has_value());
+  EXPECT_EQ(acceptor.on_elected(elected(1, {{1, kBase}})).error().code, ErrorCode::kUnavailable);
+}
+
+// -- changes of the membership --------------------------------------------------------------------------------------------
+
+const ChangerId kChanger{{1}}, kRival{{2}};
+const wire::Membership kJoint{4, list({1, 2, 3}), list({1, 2, 4}), {}};
+const wire::Membership kStable{5, list({1, 2, 4}), {}, list({1, 2, 3})};
+
+void apply(Acceptor& acceptor, const Acceptor::MembershipDecision& decision) {
+  if (decision.persist) acceptor.install(*decision.persist);
+}
+bool accepts(Acceptor& acceptor, const wire::Membership& membership, ChangerId changer = kChanger) {
+  const auto decision = acceptor.on_accept({membership, changer});
+  apply(acceptor, decision);
+  return decision.reply.membership == membership;
+}
+bool promises(Acceptor& acceptor, uint32_t generation, ChangerId changer) {
+  const auto decision = acceptor.on_prepare({generation, changer});
+  apply(acceptor, decision);
+  return decision.reply.promised_generation == generation && decision.reply.changer == changer;
+}
+
+TEST(AcceptorMembership, AGenerationIsPromisedOnceAndLowerOnesAreRefused) {
+  Acceptor acceptor(1, fresh(), kBase);
+  EXPECT_FALSE(promises(acceptor, 1, kChanger)) << "generation 1 is in force";
+  EXPECT_TRUE(promises(acceptor, 4, kChanger));
+  EXPECT_TRUE(promises(acceptor, 4, kChanger)) << "asked again";
+  EXPECT_FALSE(promises(acceptor, 4, kRival));
+  EXPECT_FALSE(promises(acceptor, 3, kRival));
+  EXPECT_FALSE(accepts(acceptor, {3, list({1, 2, 3}), list({1, 2, 5}), {}}, kRival));
+  EXPECT_FALSE(accepts(acceptor, kJoint, kRival)) << "this number is promised to another one";
+  EXPECT_TRUE(accepts(acceptor, kJoint));
+  EXPECT_TRUE(accepts(acceptor, kJoint)) << "asked again";
+  EXPECT_TRUE(promises(acceptor, 6, kRival));
+  EXPECT_FALSE(accepts(acceptor, kStable));
+  EXPECT_EQ(acceptor.state().membership, kJoint);
+}
+
+TEST(AcceptorMembership, WhatAProposerPassesOnCountsLikeTheChangersWord) {
+  Acceptor acceptor(1, fresh(), kBase);
+  EXPECT_TRUE(accepts(acceptor, kStable, {})) << "it missed the joint one";
+  EXPECT_FALSE(accepts(acceptor, kJoint, {})) << "never back";
+  EXPECT_FALSE(accepts(acceptor, {9, list({1, 1}), {}, {}}, {})) << "nonsense";
+}
+
+TEST(AcceptorMembership, TheReplyTellsWhereItIs) {
+  Acceptor acceptor = with(5, {{4, kBase}, {5, Lsn(2000)}}, Lsn(1600), Lsn(1500));
+  const wire::MembershipReply reply = acceptor.on_prepare({7, kChanger}).reply;
+  EXPECT_EQ(reply.safekeeper_id, 1u);
+  EXPECT_EQ(reply.promised_generation, 7u);
+  EXPECT_EQ(reply.term, 5u);
+  EXPECT_EQ(reply.log_term, 4u);
+  EXPECT_EQ(reply.flush_lsn, Lsn(1600));
+  EXPECT_EQ(reply.commit_lsn, Lsn(1500));
+  EXPECT_EQ(reply.history, (TermHistory{{4, kBase}}));
+}
+
+TEST(AcceptorMembership, AVoteDoesNotOutliveItsGeneration) {
+  // Why: a winner of term 3 in the old generation may exist that the new one's quorum knows nothing of.
+  Acceptor acceptor(1, fresh(), kBase);
+  apply(acceptor, {acceptor.on_vote_request({.generation = 1, .term = 3, .proposer = kA})->persist, {}});
+  ASSERT_TRUE(accepts(acceptor, kJoint));
+  const auto again = acceptor.on_vote_request({.generation = 4, .term = 3, .proposer = kA});
+  ASSERT_TRUE(again.has_value());
+  EXPECT_FALSE(again->reply.granted);
+  EXPECT_TRUE(acceptor.on_vote_request({.generation = 4, .term = 4, .proposer = kA})->reply.granted);
+}
+
+TEST(AcceptorRule8, ANewcomerNeitherVotesNorCountsBeforeItHoldsWhatItMust) {
+  Acceptor newcomer(4, fresh(), kBase);
+  ASSERT_TRUE(accepts(newcomer, kJoint));
+  EXPECT_TRUE(newcomer.state().filling);
+  const auto vote = newcomer.on_vote_request({.generation = 4, .term = 9, .proposer = kA});
+  ASSERT_FALSE(vote.has_value());
+  EXPECT_EQ(newcomer.state().term, 0u);
+  // It is fed like everybody, and says that it does not count.
+  wire::Elected term = elected(5, {{5, kBase}});
+  term.generation = 4;
+  const auto decision = newcomer.on_elected(term);
+  ASSERT_TRUE(decision.has_value());
+  newcomer.install(decision->persist, decision->truncate_to);
+  newcomer.on_written(Lsn(1400));
+  newcomer.on_flushed(Lsn(1400));
+  EXPECT_TRUE(newcomer.progress().filling);
+
+  const wire::FillRequest wanted{.generation = 4, .term = 6, .log_term = 5, .flush_lsn = Lsn(1500)};
+  EXPECT_FALSE(newcomer.on_fill(wanted).persist.has_value()) << "100 bytes are missing";
+  newcomer.on_written(Lsn(1500));
+  newcomer.on_flushed(Lsn(1500));
+  EXPECT_FALSE(newcomer.on_fill({.generation = 3, .term = 6, .log_term = 5, .flush_lsn = Lsn(1500)}).persist)
+      << "of another change";
+  apply(newcomer, newcomer.on_fill(wanted));
+  EXPECT_FALSE(newcomer.progress().filling);
+  EXPECT_EQ(newcomer.state().term, 6u) << "terms up to there were promised by those that it stands for";
+  EXPECT_FALSE(newcomer.on_vote_request({.generation = 4, .term = 6, .proposer = kA})->reply.granted);
+  EXPECT_TRUE(newcomer.on_vote_request({.generation = 4, .term = 7, .proposer = kA})->reply.granted);
+}
+
+TEST(AcceptorRule8, WhoWasAwayForAGenerationIsFilledAgain) {
+  Acceptor newcomer(4, fresh(), Lsn(1500));
+  ASSERT_TRUE(accepts(newcomer, kJoint));
+  apply(newcomer, newcomer.on_fill({.generation = 4, .term = 1, .log_term = 0, .flush_lsn = kBase}));
+  ASSERT_FALSE(newcomer.state().filling);
+  // The change was undone without its knowledge, and WAL committed by 1, 2 and 3; now the next attempt.
+  ASSERT_TRUE(accepts(newcomer, {8, list({1, 2, 3}), list({1, 2, 4}), {}}));
+  EXPECT_TRUE(newcomer.state().filling);
+}
+
+TEST(AcceptorMembership, WhoIsNoMemberDoesNothing) {
+  Acceptor left(3, fresh(), kBase);
+  ASSERT_TRUE(accepts(left, kStable));
+  EXPECT_EQ(left.on_vote_request({.generation = 5, .term = 9, .proposer = kA}).error().code, ErrorCode::kInvalid);
+  wire::Elected term = elected(5, {{5, kBase}});
+  term.generation = 5;
+  EXPECT_EQ(left.on_elected(term).error().code, ErrorCode::kInvalid);
+  EXPECT_FALSE(left.on_fill({.generation = 5, .term = 9, .log_term = 0, .flush_lsn = kBase}).persist.has_value());
 }
 
 TEST(AcceptorCommit, AnInstallDoesNotTakeBackWhatReadersWereTold) {

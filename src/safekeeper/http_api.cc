@@ -7,6 +7,8 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "wire/membership_json.h"
+
 namespace helium::safekeeper {
 namespace {
 
@@ -51,6 +53,8 @@ json to_json(const Timeline& timeline) {
           {"system_id", std::to_string(constants.system_id)},
           {"generation", view.membership.generation},
           {"members", members},
+          {"membership", json::parse(wire::encode_json(view.membership))},
+          {"filling", view.filling},
           {"term", view.term},
           {"log_term", view.log_term},
           {"start_lsn", to_string(view.start_lsn)},
@@ -126,6 +130,22 @@ Result<uint64_t> parse_u64(std::string_view text) {
   return value;
 }
 
+void read_members(Fields& fields, wire::Membership& membership) {
+  membership.generation = fields.get_or<uint32_t>("generation", 1);
+  for (const json& element : fields.get<json>("members")) {
+    if (!element.is_object()) {
+      fields.note("field 'members' must hold objects");
+      break;
+    }
+    Fields member(element);
+    membership.members.push_back({.id = member.get<uint64_t>("id"),
+                                  .host = member.get<std::string>("host"),
+                                  .pg_port = member.get<uint16_t>("pg_port"),
+                                  .http_port = member.get<uint16_t>("http_port")});
+    if (!member.status()) fields.note("members: " + member.status().error().message);
+  }
+}
+
 Result<ControlFile> parse_create(const std::string& body, uint64_t safekeeper_id) {
   HELIUM_ASSIGN(const json object, parse_body(body));
   Fields fields(object);
@@ -136,18 +156,18 @@ Result<ControlFile> parse_create(const std::string& body, uint64_t safekeeper_id
   control.pg_version = fields.get<uint32_t>("pg_version");
   control.system_id = fields.parsed<uint64_t>("system_id", parse_u64);
   control.acceptor.start_lsn = fields.parsed<Lsn>("start_lsn", parse_lsn);
-  control.acceptor.membership.generation = fields.get_or<uint32_t>("generation", 1);
-  for (const json& element : fields.get<json>("members")) {
-    if (!element.is_object()) {
-      fields.note("field 'members' must hold objects");
-      break;
+  // A newcomer is made in the middle of a change: with the joint membership, to be filled (rule 8).
+  if (object.contains("membership")) {
+    HELIUM_ASSIGN(const wire::AcceptRequest order, wire::decode_accept_json(body));
+    if (!order.membership.is_joint() || wire::is_in(order.membership.members, safekeeper_id)) {
+      return fail(ErrorCode::kInvalid, "field 'membership' must be a joint one that makes this safekeeper a member");
     }
-    Fields member(element);
-    control.acceptor.membership.members.push_back({.id = member.get<uint64_t>("id"),
-                                                   .host = member.get<std::string>("host"),
-                                                   .pg_port = member.get<uint16_t>("pg_port"),
-                                                   .http_port = member.get<uint16_t>("http_port")});
-    if (!member.status()) fields.note("members: " + member.status().error().message);
+    control.acceptor.membership = order.membership;
+    control.acceptor.promised_generation = order.membership.generation;
+    control.acceptor.changer = order.changer;
+    control.acceptor.filling = true;
+  } else {
+    read_members(fields, control.acceptor.membership);
   }
   HELIUM_TRY(fields.status());
   if (control.pg_version < 14 || control.pg_version > 18) {
@@ -157,8 +177,7 @@ Result<ControlFile> parse_create(const std::string& body, uint64_t safekeeper_id
     return fail(ErrorCode::kInvalid, fmt::format("start_lsn {} is no record end",
                                                  to_string(control.acceptor.start_lsn)));
   }
-  const auto is_self = [&](const wire::Member& member) { return member.id == safekeeper_id; };
-  if (std::ranges::none_of(control.acceptor.membership.members, is_self)) {
+  if (!wire::is_member(control.acceptor.membership, safekeeper_id)) {
     return fail(ErrorCode::kInvalid, fmt::format("safekeeper {} is not among the members", safekeeper_id));
   }
   if (!wire::is_valid_membership(control.acceptor.membership)) {
@@ -198,6 +217,12 @@ Result<json> create(Safekeeper& safekeeper, const http::Request& request) {
   HELIUM_ASSIGN(const ControlFile control, parse_create(request.body, safekeeper.id()));
   HELIUM_TRY(safekeeper.create_timeline(control));
   HELIUM_ASSIGN(const auto timeline, safekeeper.timeline(control.id));
+  if (control.acceptor.filling) {
+    // It may have been here from an earlier attempt.
+    HELIUM_ASSIGN(const wire::MembershipReply reply, timeline->accept({.membership = control.acceptor.membership,
+                                                                       .changer = control.acceptor.changer}));
+    return json::parse(wire::encode_json(reply));
+  }
   return to_json(*timeline);
 }
 
@@ -235,6 +260,36 @@ Result<json> catch_up(Safekeeper& safekeeper, const http::Request& request) {
   return to_json(*timeline);
 }
 
+// -- membership -----------------------------------------------------------------------------------------------------------
+
+json to_json(const wire::MembershipReply& reply) { return json::parse(wire::encode_json(reply)); }
+
+Result<json> membership(Safekeeper& safekeeper, const http::Request& request) {
+  HELIUM_ASSIGN(const auto timeline, timeline_of(safekeeper, request));
+  return to_json(timeline->membership());
+}
+
+Result<json> prepare(Safekeeper& safekeeper, const http::Request& request) {
+  HELIUM_ASSIGN(const auto timeline, timeline_of(safekeeper, request));
+  HELIUM_ASSIGN(const wire::PrepareRequest order, wire::decode_prepare_json(request.body));
+  HELIUM_ASSIGN(const wire::MembershipReply reply, timeline->prepare(order));
+  return to_json(reply);
+}
+
+Result<json> accept(Safekeeper& safekeeper, const http::Request& request) {
+  HELIUM_ASSIGN(const auto timeline, timeline_of(safekeeper, request));
+  HELIUM_ASSIGN(const wire::AcceptRequest order, wire::decode_accept_json(request.body));
+  HELIUM_ASSIGN(const wire::MembershipReply reply, timeline->accept(order));
+  return to_json(reply);
+}
+
+Result<json> fill(Safekeeper& safekeeper, const http::Request& request) {
+  HELIUM_ASSIGN(const auto timeline, timeline_of(safekeeper, request));
+  HELIUM_ASSIGN(const wire::FillRequest order, wire::decode_fill_json(request.body));
+  HELIUM_ASSIGN(const wire::MembershipReply reply, timeline->fill(order));
+  return to_json(reply);
+}
+
 }  // namespace
 
 void add_routes(http::Server& server, Safekeeper& safekeeper) {
@@ -249,6 +304,10 @@ void add_routes(http::Server& server, Safekeeper& safekeeper) {
   route("GET", "/v1/tenant/:tenant/timeline/:timeline", show);
   route("DELETE", "/v1/tenant/:tenant/timeline/:timeline", remove);
   route("POST", "/v1/tenant/:tenant/timeline/:timeline/catch_up", catch_up);
+  route("GET", "/v1/tenant/:tenant/timeline/:timeline/membership", membership);
+  route("POST", "/v1/tenant/:tenant/timeline/:timeline/membership/prepare", prepare);
+  route("POST", "/v1/tenant/:tenant/timeline/:timeline/membership/accept", accept);
+  route("POST", "/v1/tenant/:tenant/timeline/:timeline/membership/fill", fill);
 }
 
 }  // namespace helium::safekeeper

@@ -16,7 +16,7 @@ class PushSession {
       : socket_(std::move(socket)), timeline_(timeline) {
     // A later term must reach the proposer at once, also while it is silent: its connection's thread wakes up.
     listener_ = timeline_.add_listener([this] {
-      if (fenced() || timeline_.stopping()) socket_->shutdown_receive();
+      if (fenced() || is_stale() || timeline_.stopping()) socket_->shutdown_receive();
     });
   }
   ~PushSession() {
@@ -29,6 +29,7 @@ class PushSession {
     while (true) {
       const auto message = answer_due_ ? socket_->receive(Timeout(0)) : socket_->receive(std::nullopt);
       if (fenced()) return tell_fenced();
+      if (is_stale()) return tell_stale();
       if (!message) return fail(message.error());
       if (!*message) {
         HELIUM_TRY(answer());
@@ -49,6 +50,8 @@ class PushSession {
 
  private:
   bool fenced() const { return term_ != 0 && timeline_.current_term() > term_; }
+  // A membership of a later generation is in force than the one that this proposer speaks of.
+  bool is_stale() const { return generation_ != 0 && timeline_.current_generation() > generation_; }
 
   Status on(const wire::Greeting& greeting) {
     const auto reply = timeline_.greet(greeting);
@@ -56,8 +59,16 @@ class PushSession {
     greeted_ = true;
     return send(*reply);
   }
+  Status on(const wire::TellMembership& told) {
+    if (!greeted_) return refuse({ErrorCode::kInvalid, "a membership before the greeting"});
+    generation_ = 0;  // it may change under our hands
+    const auto reply = timeline_.accept({.membership = told.membership, .changer = {}});
+    if (!reply) return refuse(reply.error());
+    return send(wire::MembershipTold{.term = reply->term, .filling = reply->filling, .membership = reply->membership});
+  }
   Status on(const wire::VoteRequest& request) {
     if (!greeted_) return refuse({ErrorCode::kInvalid, "a vote request before the greeting"});
+    generation_ = request.generation;
     const auto reply = timeline_.vote(request);
     if (!reply) return refuse(reply.error());
     if (reply->term == request.term) term_ = request.term;
@@ -65,6 +76,7 @@ class PushSession {
   }
   Status on(const wire::Elected& message) {
     if (!greeted_) return refuse({ErrorCode::kInvalid, "an election before the greeting"});
+    generation_ = message.generation;
     const auto reply = timeline_.elected(message);
     if (!reply) return refuse(reply.error());
     term_ = message.term;
@@ -92,11 +104,18 @@ class PushSession {
     if (Status sent = send(now); !sent) return sent;
     return refuse({ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", term_.load(), now.term)});
   }
+  Status tell_stale() {
+    timeline_.flush();
+    return refuse({ErrorCode::kUnavailable, fmt::format("membership generation {} is over", generation_.load())});
+  }
   Status refuse(const Error& error) {
     log::info("push refused", {{"timeline", to_string(timeline_.id())}, {"term", term_.load()}, {"error", error}});
     const Timeline::View view = timeline_.view();
-    const Status sent = send(
-        wire::Refusal{.generation = view.membership.generation, .term = view.term, .code = error.code, .text = error.message});
+    const Status sent = send(wire::Refusal{.generation = view.membership.generation,
+                                           .term = view.term,
+                                           .code = error.code,
+                                           .text = error.message,
+                                           .membership = view.membership});
     if (sent) socket_->close_gently();
     return fail(ErrorCode::kClosed, "refused");
   }
@@ -107,7 +126,8 @@ class PushSession {
   uint64_t listener_ = 0;
   bool greeted_ = false;
   bool elected_ = false;
-  std::atomic<uint64_t> term_ = 0;  // that this proposer has; the listener reads it
+  std::atomic<uint64_t> term_ = 0;        // that this proposer has; the listener reads both
+  std::atomic<uint32_t> generation_ = 0;  // that it speaks of
   bool answer_due_ = false;
   size_t unanswered_bytes_ = 0;
 };

@@ -200,10 +200,12 @@ void Safekeeper::start(const HostPort& wal_address, const HostPort& http_address
   broker_->subscribe(std::nullopt, [this](const broker::TimelineProgress& progress) {
     if (progress.safekeeper_id == options_.id) return;
     if (const auto found = timeline(progress.id); found) {
-      (*found)->on_peer(progress.generation, {.safekeeper_id = progress.safekeeper_id,
-                                              .log_term = progress.log_term,
-                                              .flush_lsn = progress.flush_lsn,
-                                              .commit_lsn = progress.commit_lsn});
+      (*found)->on_peer({.safekeeper_id = progress.safekeeper_id,
+                         .generation = progress.generation,
+                         .filling = progress.filling,
+                         .log_term = progress.log_term,
+                         .flush_lsn = progress.flush_lsn,
+                         .commit_lsn = progress.commit_lsn});
     }
   });
   publisher_ = std::thread([this] { publish_loop(); });
@@ -237,7 +239,8 @@ void Safekeeper::publish_loop() {
                         .log_term = view.log_term,
                         .flush_lsn = view.flush_lsn,
                         .commit_lsn = view.commit_lsn,
-                        .timeline_start_lsn = view.start_lsn});
+                        .timeline_start_lsn = view.start_lsn,
+                        .filling = view.filling});
     }
     lock.lock();
     work_.wait_for(lock, kPublishInterval, [&] { return stopping_; });

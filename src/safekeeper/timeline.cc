@@ -47,10 +47,11 @@ Timeline::Timeline(const Environment& environment, ControlFile control, std::uni
     : environment_(environment),
       metrics_(metrics),
       current_term_(control.acceptor.term),
+      current_generation_(control.acceptor.membership.generation),
       storage_(std::move(storage)),
       control_(std::move(control)),
       control_written_(now()),
-      acceptor_(control_.acceptor, storage_->record_end()) {}
+      acceptor_(control_.safekeeper_id, control_.acceptor, storage_->record_end()) {}
 
 Timeline::~Timeline() {
   if (!environment_.disk->exists(folder() / kControlFileName)) return;  // deleted
@@ -64,6 +65,7 @@ Timeline::View Timeline::view() const {
   const std::lock_guard lock(state_mutex_);
   const AcceptorState& state = acceptor_.state();
   return {.membership = state.membership,
+          .filling = state.filling,
           .term = state.term,
           .log_term = acceptor_.log_term(),
           .start_lsn = state.start_lsn,
@@ -90,14 +92,16 @@ Result<wire::GreetingReply> Timeline::greet(const wire::Greeting& greeting) {
                                                  greeting.system_id, to_string(id()), control_.system_id));
   }
   const std::lock_guard lock(state_mutex_);
-  HELIUM_TRY(acceptor_.check_generation(greeting.generation));
+  // Whatever generation the proposer knows: it learns ours.
   return wire::GreetingReply{.version = wire::kWalCommitVersion,
                              .generation = acceptor_.state().membership.generation,
                              .safekeeper_id = control_.safekeeper_id,
                              .term = acceptor_.state().term,
                              .pg_version = control_.pg_version,
                              .system_id = control_.system_id,
-                             .timeline_start_lsn = acceptor_.state().start_lsn};
+                             .timeline_start_lsn = acceptor_.state().start_lsn,
+                             .filling = acceptor_.state().filling,
+                             .membership = acceptor_.state().membership};
 }
 
 Result<wire::VoteReply> Timeline::vote(const wire::VoteRequest& request) {
@@ -312,20 +316,75 @@ Status Timeline::catch_up(const HostPort& peer, uint32_t generation, uint64_t lo
   return {};
 }
 
-void Timeline::on_peer(uint32_t generation, const MemberProgress& progress) {
-  const bool member = wire::is_in(control_.acceptor.membership.members, progress.safekeeper_id);
-  if (!member || progress.safekeeper_id == control_.safekeeper_id) return;
+void Timeline::on_peer(const MemberProgress& progress) {
   bool rose = false;
   {
     const std::lock_guard lock(state_mutex_);
-    if (generation != acceptor_.state().membership.generation) return;
+    const bool member = wire::is_member(acceptor_.state().membership, progress.safekeeper_id);
+    if (!member || progress.safekeeper_id == control_.safekeeper_id) return;
     peers_[progress.safekeeper_id] = progress;
     std::vector<MemberProgress> peers;
     for (const auto& [id, peer] : peers_) peers.push_back(peer);
-    rose = acceptor_.on_peers(peers, control_.acceptor.membership.members.size());
+    rose = acceptor_.on_peers(peers);
     if (rose) measure_commit();
   }
   if (rose) notify();
+}
+
+// -- membership -----------------------------------------------------------------------------------------------------------
+
+template <typename Decide>
+Result<wire::MembershipReply> Timeline::change_membership(Decide decide) {
+  std::optional<Acceptor::MembershipDecision> decision;
+  {
+    const std::lock_guard write_lock(write_mutex_);
+    HELIUM_TRY(check_running());
+    flush_locked();  // what was written counts in what is answered
+    const std::lock_guard control_lock(control_mutex_);
+    {
+      const std::lock_guard lock(state_mutex_);
+      decision = decide(acceptor_);
+    }
+    if (!decision->persist) return decision->reply;
+    HELIUM_TRY(write_control(*decision->persist, acceptor_.flush_lsn(), storage_->verify_lsn()));
+    const std::lock_guard lock(state_mutex_);
+    acceptor_.install(std::move(*decision->persist));
+    current_term_ = acceptor_.state().term;
+    current_generation_ = acceptor_.state().membership.generation;
+  }
+  notify();
+  return decision->reply;
+}
+
+Result<wire::MembershipReply> Timeline::prepare(const wire::PrepareRequest& request) {
+  return change_membership([&](const Acceptor& acceptor) { return acceptor.on_prepare(request); });
+}
+
+Result<wire::MembershipReply> Timeline::accept(const wire::AcceptRequest& request) {
+  const uint32_t before = current_generation_;
+  auto reply = change_membership([&](const Acceptor& acceptor) { return acceptor.on_accept(request); });
+  if (reply && reply->membership.generation > before) {
+    log::info("membership changed", {{"timeline", to_string(id())},
+                                     {"membership", wire::to_string(reply->membership)},
+                                     {"filling", reply->filling}});
+  }
+  return reply;
+}
+
+Result<wire::MembershipReply> Timeline::fill(const wire::FillRequest& request) {
+  auto reply = change_membership([&](const Acceptor& acceptor) { return acceptor.on_fill(request); });
+  if (reply && !reply->filling) {
+    log::info("this member counts", {{"timeline", to_string(id())},
+                                     {"generation", reply->membership.generation},
+                                     {"term", reply->term},
+                                     {"flush_lsn", reply->flush_lsn}});
+  }
+  return reply;
+}
+
+wire::MembershipReply Timeline::membership() const {
+  const std::lock_guard lock(state_mutex_);
+  return acceptor_.membership_reply();
 }
 
 Status Timeline::check_uncommitted_read(uint64_t term, Lsn end) const {

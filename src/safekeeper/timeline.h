@@ -34,6 +34,7 @@ class Timeline {
   // What others may know, at one moment.
   struct View {
     wire::Membership membership;
+    bool filling = false;  // a newcomer that does not count yet
     uint64_t term = 0;
     uint64_t log_term = 0;
     Lsn start_lsn, flush_lsn, commit_lsn;
@@ -55,6 +56,7 @@ class Timeline {
   const Environment& environment() const { return environment_; }
   View view() const;
   uint64_t current_term() const { return current_term_; }  // the acceptor's, cheaply
+  uint32_t current_generation() const { return current_generation_; }
 
   // -- the proposer's messages ------------------------------------------------------------------------------------
   Result<wire::GreetingReply> greet(const wire::Greeting& greeting);
@@ -68,13 +70,20 @@ class Timeline {
                   Lsn upto_lsn);
 
   // Rule 7: what a member says of itself; may raise commit_lsn.
-  void on_peer(uint32_t generation, const MemberProgress& progress);
+  void on_peer(const MemberProgress& progress);
+
+  // -- membership changes: from a changer, or passed on by a proposer -----------------------------------------------
+  // What came of it is in the reply; an error means that nothing is known (disk full: try again).
+  Result<wire::MembershipReply> prepare(const wire::PrepareRequest& request);
+  Result<wire::MembershipReply> accept(const wire::AcceptRequest& request);
+  Result<wire::MembershipReply> fill(const wire::FillRequest& request);
+  wire::MembershipReply membership() const;
 
   // -- readers ----------------------------------------------------------------------------------------------------
   // kFenced unless term is the acceptor's term or its log term; kLsnInFuture behind flush_lsn.
   Status check_uncommitted_read(uint64_t term, Lsn end) const;
 
-  // `changed` is called after each change of commit_lsn, term or history and at the end, from the thread that made it;
+  // `changed` is called after each change of commit_lsn, term, history or membership and at the end, from the thread that made it;
   // it must be quick and must not call back. Remove before what it captures goes.
   uint64_t add_listener(std::function<void()> changed);
   void remove_listener(uint64_t number);
@@ -109,6 +118,8 @@ class Timeline {
   Status check_running() const;
   bool flush_locked();  // with write_mutex_; true if commit_lsn rose
   Result<wire::AppendReply> adopt(const Acceptor::ElectedDecision& decision);  // with write_mutex_
+  template <typename Decide>
+  Result<wire::MembershipReply> change_membership(Decide decide);
   Status write_control(const AcceptorState& state, Lsn flushed_lsn, Lsn verify_lsn);  // with control_mutex_
   void measure_commit();  // with state_mutex_
   void notify();
@@ -117,6 +128,7 @@ class Timeline {
   Metrics& metrics_;
   Hooks hooks_;
   std::atomic<uint64_t> current_term_;
+  std::atomic<uint32_t> current_generation_;
   std::atomic<bool> stopping_ = false;
 
   std::mutex write_mutex_;

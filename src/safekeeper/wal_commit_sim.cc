@@ -236,14 +236,26 @@ class World {
 
 // -- acceptor -----------------------------------------------------------------------------------------------------------
 
+const wire::Membership& membership() {
+  static const wire::Membership three{1, {{1, "", 0, 0}, {2, "", 0, 0}, {3, "", 0, 0}}, {}, {}};
+  return three;
+}
+
+AcceptorState first_control() {
+  AcceptorState state;
+  state.membership = membership();
+  state.start_lsn = state.commit_lsn = kStart;
+  return state;
+}
+
 SimAcceptor::SimAcceptor(World& world, int id) : world_(world), id_(id) {
-  disk_.control = {.membership = {.generation = 1}, .start_lsn = kStart, .commit_lsn = kStart};
+  disk_.control = first_control();
   start();
 }
 
 void SimAcceptor::start() {
   if (world_.bug == Bug::kAmnesia && world_.outcome.crashes % 4 == 3) {
-    disk_ = {.control = {.membership = {.generation = 1}, .start_lsn = kStart, .commit_lsn = kStart}, .synced = {}, .written = {}};
+    disk_ = {.control = first_control(), .synced = {}, .written = {}};
   }
   record_end_ = last_record_end(disk_.written, 0);
   if (world_.bug == Bug::kNone && lsn_of(record_end_) < disk_.control.commit_lsn) {
@@ -254,7 +266,7 @@ void SimAcceptor::start() {
   unanswered_.clear();
   peers_.clear();
   told_term_ = 0;
-  acceptor_.emplace(disk_.control, lsn_of(record_end_));
+  acceptor_.emplace(static_cast<uint64_t>(id_), disk_.control, lsn_of(record_end_));
 }
 
 void SimAcceptor::crash() {
@@ -307,7 +319,7 @@ void SimAcceptor::receive(int from, const Payload& payload) {
       peers_[from] = peer;
       std::vector<MemberProgress> all;
       for (const auto& [id, known] : peers_) all.push_back(known);
-      acceptor_->on_peers(all, kMembers);
+      acceptor_->on_peers(all);
       served();
     }
   } catch (const PowerCut&) {
@@ -318,7 +330,7 @@ void SimAcceptor::receive(int from, const Payload& payload) {
 void SimAcceptor::vote(int from, const wire::VoteRequest& request) {
   const bool early = world_.bug == Bug::kVoteBeforeFlush;
   if (!early) flush();
-  const Acceptor voter = early ? Acceptor(acceptor_->state(), acceptor_->flush_lsn()) : *acceptor_;
+  const Acceptor voter = early ? Acceptor(static_cast<uint64_t>(id_), acceptor_->state(), acceptor_->flush_lsn()) : *acceptor_;
   auto decision = voter.on_vote_request(request);
   if (!decision) return;
   if (world_.bug == Bug::kUncutHistory) {
@@ -430,7 +442,7 @@ void SimAcceptor::catch_up(SimAcceptor& peer) {
       AcceptorState forgot = acceptor_->state();
       forgot.term = std::max(log_term, log_term_at(forgot.history, acceptor_->flush_lsn()));
       if (!forgot.history.empty()) forgot.term = std::max(forgot.term, forgot.history.back().term);
-      decision = Acceptor(forgot, acceptor_->flush_lsn()).on_catch_up(1, log_term, peer.core().state().history);
+      decision = Acceptor(static_cast<uint64_t>(id_), forgot, acceptor_->flush_lsn()).on_catch_up(1, log_term, peer.core().state().history);
       if (decision) decision->persist.term = acceptor_->state().term;
     }
     if (!decision) return;
@@ -452,15 +464,13 @@ void SimAcceptor::catch_up(SimAcceptor& peer) {
 // -- proposer -----------------------------------------------------------------------------------------------------------
 
 SimProposer::SimProposer(World& world, int id)
-    : world_(world), id_(id), core_({.id = ProposerId{{static_cast<uint8_t>(id), static_cast<uint8_t>(id >> 8)}},
-                                     .generation = 1,
-                                     .members = {1, 2, 3}}) {}
+    : world_(world), id_(id), core_(ProposerId{{static_cast<uint8_t>(id), static_cast<uint8_t>(id >> 8)}}) {}
 
 void SimProposer::talk_to(int acceptor) {
   if (over()) return;
   if (elected()) {
     const auto at = at_.find(acceptor);
-    if (at == at_.end() || world_.random.chance(5)) return world_.send(id_, acceptor, core_.elected_message());
+    if (at == at_.end() || world_.random.chance(5)) return world_.send(id_, acceptor, core_.elected_message(static_cast<uint64_t>(acceptor)));
     const Lsn end = lsn_of(log_.size());
     OwnedAppend append{.header = {.generation = 1, .term = core_.term(), .start_lsn = at->second,
                                   .commit_lsn = core_.commit_lsn()},
@@ -494,7 +504,7 @@ void SimProposer::talk_to(int acceptor) {
 void SimProposer::receive(int from, const Payload& payload) {
   const auto id = static_cast<uint64_t>(from);
   if (const auto* greeted = std::get_if<Greeted>(&payload)) {
-    core_.on_term_seen(id, greeted->term);
+    core_.on_greeting(id, {.term = greeted->term, .filling = false, .membership = membership()});
   } else if (const auto* vote = std::get_if<VoteWithLog>(&payload)) {
     if (vote->reply.granted && vote->reply.term == core_.vote_request().term) voters_logs_.try_emplace(from, vote->log);
     switch (core_.on_vote(id, vote->reply)) {
@@ -601,7 +611,7 @@ void World::work_step() {
     const int from = any_acceptor(), to = any_acceptor();
     if (from != to && acceptor(from).up()) {
       const Acceptor& core = acceptor(from).core();
-      send(from, to, MemberProgress{static_cast<uint64_t>(from), core.log_term(), core.flush_lsn(), core.commit_lsn()});
+      send(from, to, MemberProgress{static_cast<uint64_t>(from), 1, false, core.log_term(), core.flush_lsn(), core.commit_lsn()});
     }
   } else if (what < 98) {
     const int one = any_acceptor(), peer = any_acceptor();

@@ -8,54 +8,137 @@
 
 namespace helium::walclient {
 
-Proposer::Proposer(Config config) : config_(std::move(config)), quorum_(majority(config_.members.size())) {
-  CHECK(!config_.members.empty());
+// -- what acceptors say of themselves -----------------------------------------------------------------------------------
+
+bool Proposer::on_greeting(uint64_t safekeeper_id, const Greeted& greeted) {
+  const bool is_new = on_membership(safekeeper_id, greeted.term, greeted.membership);
+  Acceptor& acceptor = acceptors_[safekeeper_id];
+  if (greeted.membership.generation == acceptor.generation) {
+    acceptor.filling = greeted.filling;
+    acceptor.heard = true;
+  }
+  return is_new;
+}
+
+bool Proposer::on_membership(uint64_t safekeeper_id, uint64_t term, const wire::Membership& membership) {
+  if (!wire::is_valid_membership(membership)) return false;
+  // Below the generation that committed last nothing can be committed any more.
+  const bool is_over = commit_lsn_.is_valid() && membership.generation < memberships_.begin()->first;
+  const bool is_new = !is_over && memberships_.try_emplace(membership.generation, membership).second;
+  Acceptor& acceptor = acceptors_[safekeeper_id];
+  acceptor.generation = std::max(acceptor.generation, membership.generation);
+  on_term_seen(safekeeper_id, term);
+  judge_votes();
+  return is_new;
+}
+
+void Proposer::on_lost(uint64_t safekeeper_id) {
+  if (const auto found = acceptors_.find(safekeeper_id); found != acceptors_.end()) found->second.heard = false;
+}
+
+bool Proposer::is_known(uint64_t safekeeper_id) const {
+  return std::ranges::any_of(memberships_, [&](const auto& each) { return wire::is_member(each.second, safekeeper_id); });
+}
+
+bool Proposer::is_heard(uint64_t safekeeper_id) const {
+  const auto found = acceptors_.find(safekeeper_id);
+  return found != acceptors_.end() && found->second.heard;
+}
+
+bool Proposer::may_vote(uint64_t safekeeper_id) const {
+  const auto found = acceptors_.find(safekeeper_id);
+  return found != acceptors_.end() && !found->second.filling && found->second.generation == vote_generation_ &&
+         wire::is_member(memberships_.at(vote_generation_), safekeeper_id);
 }
 
 void Proposer::on_term_seen(uint64_t safekeeper_id, uint64_t term) {
-  if (std::find(config_.members.begin(), config_.members.end(), safekeeper_id) == config_.members.end()) return;
-  uint64_t& seen = terms_seen_[safekeeper_id];
+  if (!is_known(safekeeper_id)) return;
+  uint64_t& seen = acceptors_[safekeeper_id].term;
   seen = std::max(seen, term);
   if (election_ == Election::kWon && term > term_) fenced_by_ = std::max(fenced_by_.value_or(0), term);
 }
 
+uint32_t Proposer::generation_of(uint64_t safekeeper_id) const {
+  const auto found = acceptors_.find(safekeeper_id);
+  return found == acceptors_.end() ? 0 : found->second.generation;
+}
+
+// -- election -----------------------------------------------------------------------------------------------------------
+
+std::set<uint64_t> Proposer::heard_in(uint32_t generation) const {
+  std::set<uint64_t> ids;
+  for (const auto& [id, acceptor] : acceptors_) {
+    if (acceptor.heard && !acceptor.filling && acceptor.generation == generation) ids.insert(id);
+  }
+  return ids;
+}
+
+// The newest membership of which a quorum is heard.
+const wire::Membership* Proposer::electable() const {
+  for (auto each = memberships_.rbegin(); each != memberships_.rend(); ++each) {
+    if (is_quorum(each->second, heard_in(each->first))) return &each->second;
+  }
+  return nullptr;
+}
+
 std::optional<uint64_t> Proposer::next_term() const {
-  if (terms_seen_.size() < quorum_) return std::nullopt;
+  if (electable() == nullptr) return std::nullopt;
   uint64_t highest = term_;
-  for (const auto& [id, term] : terms_seen_) highest = std::max(highest, term);
+  for (const auto& [id, acceptor] : acceptors_) {
+    if (is_known(id)) highest = std::max(highest, acceptor.term);
+  }
   return highest + 1;
 }
 
 wire::VoteRequest Proposer::request_votes(uint64_t term) {
   CHECK(election_ != Election::kWon);
   CHECK(term > term_);
+  const wire::Membership* membership = electable();
+  CHECK(membership != nullptr);
   term_ = term;
+  vote_generation_ = membership->generation;
   votes_.clear();
+  held_.clear();
   election_ = Election::kWaiting;
   return vote_request();
 }
 
 wire::VoteRequest Proposer::vote_request() const {
-  return {.generation = config_.generation, .term = term_, .proposer = config_.id};
+  return {.generation = vote_generation_, .term = term_, .proposer = id_};
 }
 
 Proposer::Election Proposer::on_vote(uint64_t safekeeper_id, const wire::VoteReply& reply) {
-  if (reply.generation != config_.generation) return Election::kWaiting;
   on_term_seen(safekeeper_id, reply.term);
-  if (!terms_seen_.contains(safekeeper_id)) return Election::kWaiting;  // not a member
-  if (election_ != Election::kWaiting) return Election::kWaiting;
+  if (term_ == 0 || election_ != Election::kWaiting || reply.generation != vote_generation_) return Election::kWaiting;
+  if (!wire::is_member(memberships_.at(vote_generation_), safekeeper_id)) return Election::kWaiting;
   if (reply.term < term_) return Election::kWaiting;  // the answer to an earlier attempt
   if (reply.granted && reply.term > term_) return Election::kWaiting;
   votes_.try_emplace(safekeeper_id, reply);
+  judge_votes();
+  return election_;
+}
 
-  size_t granted = 0, refused = 0;
-  for (const auto& [id, vote] : votes_) ++(vote.granted ? granted : refused);
-  if (granted >= quorum_) {
+// Won, lost, or still open: who has refused, or has gone on to a later generation, will not help in this one.
+void Proposer::judge_votes() {
+  if (term_ == 0 || commit_lsn_.is_valid() || election_ == Election::kLost) return;
+  const wire::Membership& membership = memberships_.at(vote_generation_);
+  std::set<uint64_t> granted, still_here, possible;
+  for (const wire::Member& member : wire::all_members(membership)) {
+    const auto vote = votes_.find(member.id);
+    if (vote != votes_.end() && vote->second.granted) granted.insert(member.id);
+    if (generation_of(member.id) <= vote_generation_) still_here.insert(member.id);
+    if (vote != votes_.end() ? vote->second.granted : still_here.contains(member.id)) possible.insert(member.id);
+  }
+  if (election_ == Election::kWaiting && is_quorum(membership, granted)) {
     win();
-  } else if (config_.members.size() - refused < quorum_) {
+  } else if (election_ == Election::kWaiting && !is_quorum(membership, possible)) {
     election_ = Election::kLost;
   }
-  return election_;
+  // The start can be committed in this generation only: members of a later one may never have been asked.
+  if (election_ == Election::kWon && !is_quorum(membership, still_here)) election_ = Election::kLost;
+  if (election_ == Election::kLost) {
+    for (auto& [id, acceptor] : acceptors_) acceptor.heard = false;
+  }
 }
 
 void Proposer::win() {
@@ -76,33 +159,42 @@ void Proposer::win() {
   election_ = Election::kWon;
 }
 
-wire::Elected Proposer::elected_message() const {
+wire::Elected Proposer::elected_message(uint64_t safekeeper_id) const {
   CHECK(election_ == Election::kWon);
-  return {.generation = config_.generation, .term = term_, .proposer = config_.id, .history = history_};
+  return {.generation = generation_of(safekeeper_id), .term = term_, .proposer = id_, .history = history_};
 }
 
+// -- commit -------------------------------------------------------------------------------------------------------------
+
 bool Proposer::on_ack(uint64_t safekeeper_id, const wire::AppendReply& ack) {
-  if (ack.generation != config_.generation) return false;
   on_term_seen(safekeeper_id, ack.term);
   // Rule 5: an answer from before this term's vote, or from after a later one, is void. Rule 2: a member counts once
-  // its log is this term's.
-  if (election_ != Election::kWon || !terms_seen_.contains(safekeeper_id)) return false;
-  if (ack.term != term_ || ack.log_term != term_) return false;
-  Lsn& held = held_[safekeeper_id];
-  held = std::max(held, ack.flush_lsn);
+  // its log is this term's. Rule 8: a newcomer does not count before it holds what it must.
+  if (election_ != Election::kWon || ack.term != term_ || ack.log_term != term_ || ack.filling) return false;
+  // Rule 9: it counts in the generation that it was given in.
+  const auto membership = memberships_.find(ack.generation);
+  if (membership == memberships_.end() || !wire::is_member(membership->second, safekeeper_id)) return false;
+  if (!commit_lsn_.is_valid() && ack.generation != vote_generation_) return false;
+  Held& held = held_[safekeeper_id];
+  if (ack.generation < held.generation) return false;
+  held.lsn = ack.generation > held.generation ? ack.flush_lsn : std::max(held.lsn, ack.flush_lsn);
+  held.generation = ack.generation;
 
-  std::vector<Lsn> reached;
-  for (const auto& [id, lsn] : held_) reached.push_back(lsn);
-  const Lsn counted = quorum_lsn(std::move(reached), quorum_);
+  std::map<uint64_t, Lsn> reached;
+  for (const auto& [id, each] : held_) {
+    if (each.generation == ack.generation) reached.emplace(id, each.lsn);
+  }
+  const Lsn counted = quorum_lsn(membership->second, reached);
   if (counted <= commit_lsn_) return false;
   commit_lsn_ = counted;
+  memberships_.erase(memberships_.begin(), membership);
   return true;
 }
 
 std::vector<uint64_t> Proposer::members_with(Lsn upto) const {
   std::vector<uint64_t> members;
-  for (const auto& [id, lsn] : held_) {
-    if (lsn >= upto) members.push_back(id);
+  for (const auto& [id, held] : held_) {
+    if (held.lsn >= upto) members.push_back(id);
   }
   // Before it has adopted the history, the donor's log is this term's up to X already.
   if (upto <= start_lsn_ && std::ranges::find(members, donor_) == members.end()) members.push_back(donor_);

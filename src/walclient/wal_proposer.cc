@@ -80,6 +80,7 @@ std::vector<WalProposer::SafekeeperState> WalProposer::safekeepers() const {
   const std::lock_guard lock(impl_->mutex_);
   std::vector<SafekeeperState> states;
   for (const auto& peer : impl_->peers) {
+    if (peer->removed) continue;
     states.push_back({peer->safekeeper.id, peer->streaming, peer->flush_lsn});
   }
   return states;

@@ -2,9 +2,10 @@
 //
 // Unit: LSNs are record ends. Owns one thread per safekeeper for sending and one for receiving, and its connections;
 // the destructor stops them. Lost safekeepers are tried again for ever; one that lags behind the buffer is fed from a
-// donor (READ_WAL) and never delays the others.
+// donor (READ_WAL) and never delays the others. The membership may change at any time: new members are connected to,
+// those that left are dropped, the term stays (docs/protocols/membership.md).
 // Errors: elect(): kFenced: another compute won a later term, again and again; kTimeout: no majority in time;
-//   kInvalid: the safekeepers know the timeline differently (system id, version, generation);
+//   kInvalid: the safekeepers know the timeline differently (system id, version);
 //   kNotFound: a majority does not have the timeline.
 // Threads: elect() once, then append() from one thread; commit_lsn(), stats() and stop() from any.
 // Protocol: docs/protocols/wal_commit.md. The decisions are in walclient/proposer.h, which is pure.
@@ -39,8 +40,7 @@ class WalProposer {
     TenantTimelineId timeline;
     int pg_version = 15;
     uint64_t system_id = 0;   // 0: not known yet; learned from the safekeepers, who must agree
-    uint32_t generation = 1;  // of the membership
-    std::vector<Safekeeper> safekeepers;
+    std::vector<Safekeeper> safekeepers;  // to begin with: they tell who the members are, now and later
     size_t buffer_bytes = 64 * 1024 * 1024;
     // Another compute holds a later term: end everything. Called at most once, after elect(), at once, from a thread of
     // its own; it may call stop(), but must not destroy the proposer.

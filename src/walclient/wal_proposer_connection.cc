@@ -20,11 +20,13 @@ void WalProposer::Impl::run_peer(Peer& peer) {
     const Status ended = serve_connection(peer);
     std::unique_lock lock(mutex_);
     peer.socket.reset();
+    core.on_lost(peer.safekeeper.id);
     const bool was_streaming = std::exchange(peer.streaming, false);
     const bool news = !peer.last_error || peer.last_error->message != ended.error().message;
     peer.last_error = ended.error();
     changed.notify_all();
-    if (stopping || fenced) return;
+    if (stopping || fenced || peer.removed) return;
+    if (std::exchange(peer.retry_now, false)) continue;  // each generation gives rise to one of these
     if (news || was_streaming) {
       log::info("safekeeper lost; trying again", {{"safekeeper", peer.safekeeper.id},
                                                   {"address", to_string(peer.safekeeper.address)},
@@ -32,8 +34,8 @@ void WalProposer::Impl::run_peer(Peer& peer) {
                                                   {"error", ended.error()}});
     }
     if (was_streaming && Clock::now() - began > kBackoffMax) backoff = kBackoffMin;
-    changed.wait_for(lock, backoff, [&] { return stopping || fenced; });
-    if (stopping || fenced) return;
+    changed.wait_for(lock, backoff, [&] { return stopping || fenced || peer.removed; });
+    if (stopping || fenced || peer.removed) return;
     backoff = std::min(backoff * 2, kBackoffMax);
   }
 }
@@ -49,7 +51,7 @@ Status WalProposer::Impl::serve_connection(Peer& peer) {
     peer.socket = socket;
   }
   HELIUM_TRY(start_copy(*socket, "START_WAL_PUSH", kConnectTimeout));
-  HELIUM_ASSIGN(const wire::GreetingReply greeting, greet(*socket));
+  HELIUM_ASSIGN(const wire::GreetingReply greeting, greet(peer, *socket));
   if (greeting.safekeeper_id != peer.safekeeper.id) {
     return fail(ErrorCode::kInvalid, fmt::format("{} is safekeeper {}, not {}", to_string(peer.safekeeper.address),
                                                  greeting.safekeeper_id, peer.safekeeper.id));
@@ -63,10 +65,13 @@ Status WalProposer::Impl::serve_connection(Peer& peer) {
     }
     timeline_start = greeting.timeline_start_lsn;
     peer.last_error.reset();
-    core.on_term_seen(peer.safekeeper.id, greeting.term);
+    core.on_greeting(peer.safekeeper.id,
+                     {.term = greeting.term, .filling = greeting.filling, .membership = greeting.membership});
+    follow_membership();
     check_fenced();
     changed.notify_all();
   }
+  HELIUM_TRY(tell_membership(peer, *socket));
   HELIUM_TRY(vote(peer, *socket));
   set_send_timeout(socket->fd(), kAnswerTimeout);
   HELIUM_TRY(announce(peer, *socket));
@@ -87,7 +92,7 @@ Status WalProposer::Impl::serve_connection(Peer& peer) {
 
 Status WalProposer::Impl::receive_loop(Peer& peer, PgSocket& socket) {
   while (true) {
-    const auto reply = receive<wire::AppendReply>(socket, kAnswerTimeout);
+    const auto reply = receive<wire::AppendReply>(peer, socket, kAnswerTimeout);
     if (!reply) return fail(reply.error());
     HELIUM_TRY(on_ack(peer, *reply));
   }
@@ -101,6 +106,7 @@ Status WalProposer::Impl::on_ack(Peer& peer, const wire::AppendReply& ack) {
     peer.flush_lsn = ack.flush_lsn;
     check_fenced();
     if (stopping || fenced) return fail(ErrorCode::kCanceled, "stopping");
+    if (rose) drop_removed();
     news_wanted = std::ranges::any_of(peers, [](const auto& each) { return each->wants_news; });
   }
   // Those who wait wake up to a mutex that is free.

@@ -1,7 +1,9 @@
 // How a term is won: elect() waits and decides, each safekeeper's thread greets, votes and announces.
 
 #include <fmt/format.h>
+
 #include <algorithm>
+#include <set>
 
 #include "base/log.h"
 #include "walclient/wal_proposer_impl.h"
@@ -42,12 +44,15 @@ Result<WalProposer::Elected> WalProposer::Impl::elect(Timeout timeout) {
     changed.wait_until(lock, deadline,
                        [&] { return stopping || core.election() != Proposer::Election::kWaiting || hopeless(); });
     if (stopping) return fail(ErrorCode::kCanceled, "the proposer was stopped");
-    if (core.election() == Proposer::Election::kWon) return finish_election(lock, deadline);
+    if (core.election() == Proposer::Election::kWon) {
+      if (auto finished = finish_election(lock, deadline)) return std::move(*finished);
+    }
     if (core.election() == Proposer::Election::kWaiting) {
       const auto why = hopeless();
       return fail(why ? *why : timed_out());
     }
     votes_wanted = false;
+    wake_all();  // everybody greets again
     if (attempt == kElectionAttempts) {
       return fail(ErrorCode::kFenced, fmt::format("another compute of timeline {} wins the elections",
                                                   to_string(options.timeline)));
@@ -58,16 +63,25 @@ Result<WalProposer::Elected> WalProposer::Impl::elect(Timeout timeout) {
   }
 }
 
-Result<WalProposer::Elected> WalProposer::Impl::finish_election(std::unique_lock<std::mutex>& lock,
-                                                                Clock::time_point deadline) {
-  const bool committed = changed.wait_until(lock, deadline, [&] {
-    return stopping || fenced || core.fenced_by() || core.commit_lsn() >= core.start_lsn();
+std::optional<Result<WalProposer::Elected>> WalProposer::Impl::finish_election(std::unique_lock<std::mutex>& lock,
+                                                                                Clock::time_point deadline) {
+  const auto is_lost = [&] { return core.election() == Proposer::Election::kLost; };
+  const bool ended = changed.wait_until(lock, deadline, [&] {
+    return stopping || fenced || core.fenced_by() || is_lost() || core.commit_lsn() >= core.start_lsn();
   });
   if (stopping) return fail(ErrorCode::kCanceled, "the proposer was stopped");
   if (core.fenced_by()) {
     return fail(ErrorCode::kFenced, fmt::format("another compute won term {}", *core.fenced_by()));
   }
-  if (!committed) return fail(timed_out());
+  if (is_lost()) {
+    for (const auto& peer : peers) {
+      if (!peer->streaming) continue;
+      peer->retry_now = true;
+      if (peer->socket) peer->socket->shutdown();
+    }
+    return std::nullopt;
+  }
+  if (!ended) return fail(timed_out());
   const uint64_t donor = core.members_with(core.start_lsn()).front();
   WalProposer::Elected elected{.term = core.term(),
                                .start_lsn = core.start_lsn(),
@@ -84,21 +98,23 @@ Result<WalProposer::Elected> WalProposer::Impl::finish_election(std::unique_lock
   return elected;
 }
 
-// An error that waiting will not cure at so many safekeepers that no majority is left.
+// An error that waiting will not cure at so many safekeepers that no quorum is left.
 std::optional<Error> WalProposer::Impl::hopeless() const {
+  std::set<uint64_t> left;
   size_t against = 0;
   const Error* error = nullptr;
   for (const auto& peer : peers) {
-    if (!peer->last_error) continue;
-    const ErrorCode code = peer->last_error->code;
+    const ErrorCode code = peer->last_error ? peer->last_error->code : ErrorCode::kUnavailable;
     if (code != ErrorCode::kNotFound && code != ErrorCode::kInvalid && code != ErrorCode::kTooNew &&
         code != ErrorCode::kCorrupt) {
+      left.insert(peer->safekeeper.id);
       continue;
     }
     ++against;
     error = &*peer->last_error;
   }
-  if (against == 0 || peers.size() - against >= majority(peers.size())) return std::nullopt;
+  const bool is_left = core.newest() ? is_quorum(*core.newest(), left) : left.size() >= majority(peers.size());
+  if (against == 0 || is_left) return std::nullopt;
   return *error;
 }
 
@@ -114,43 +130,61 @@ Error WalProposer::Impl::timed_out() const {
 
 // -- with one safekeeper ------------------------------------------------------------------------------------------------
 
-Result<wire::GreetingReply> WalProposer::Impl::greet(PgSocket& socket) {
+Result<wire::GreetingReply> WalProposer::Impl::greet(Peer& peer, PgSocket& socket) {
   uint64_t known_system_id;
+  uint32_t known_generation;
   {
     const std::lock_guard lock(mutex_);
     known_system_id = system_id;
+    known_generation = core.newest() ? core.newest()->generation : 0;
   }
   const wire::ProposerMessage greeting = wire::Greeting{.version = wire::kWalCommitVersion,
-                                                        .generation = options.generation,
+                                                        .generation = known_generation,
                                                         .proposer = id,
                                                         .timeline = options.timeline,
                                                         .pg_version = static_cast<uint32_t>(options.pg_version),
                                                         .system_id = known_system_id};
   HELIUM_TRY(socket.send_copy_data({wire::encode(greeting)}));
-  return receive<wire::GreetingReply>(socket, kConnectTimeout);
+  return receive<wire::GreetingReply>(peer, socket, kConnectTimeout);
 }
 
-// Votes in each term that is tried, until one is won.
+// Votes in each term that is tried, until one is won. Who lost greets again before the next one: a proposer that is not
+// heard by a quorum any more must not raise terms.
 Status WalProposer::Impl::vote(Peer& peer, PgSocket& socket) {
+  const uint64_t safekeeper = peer.safekeeper.id;
   uint64_t voted = 0;
   while (true) {
     wire::ProposerMessage request;
+    bool greets = false;
     {
       std::unique_lock lock(mutex_);
+      const auto is_won = [&] { return core.election() == Proposer::Election::kWon; };
       changed.wait(lock, [&] {
-        return stopping || fenced || (votes_wanted && core.vote_request().term > voted) ||
-               (voted != 0 && core.election() == Proposer::Election::kWon);
+        return stopping || fenced || is_won() || !core.is_heard(safekeeper) ||
+               (votes_wanted && core.vote_request().term > voted && core.may_vote(safekeeper));
       });
       if (stopping || fenced) return fail(ErrorCode::kCanceled, "stopping");
-      if (core.vote_request().term == voted) return {};
-      request = core.vote_request();
-      voted = core.vote_request().term;
+      if (is_won()) return {};
+      greets = !core.is_heard(safekeeper);
+      if (!greets) {
+        request = core.vote_request();
+        voted = core.vote_request().term;
+      }
+    }
+    if (greets) {
+      HELIUM_ASSIGN(const wire::GreetingReply greeting, greet(peer, socket));
+      const std::lock_guard lock(mutex_);
+      core.on_greeting(safekeeper,
+                       {.term = greeting.term, .filling = greeting.filling, .membership = greeting.membership});
+      follow_membership();
+      changed.notify_all();
+      continue;
     }
     HELIUM_TRY(socket.send_copy_data({wire::encode(request)}));
-    HELIUM_ASSIGN(const wire::VoteReply reply, receive<wire::VoteReply>(socket, kAnswerTimeout));
+    HELIUM_ASSIGN(const wire::VoteReply reply, receive<wire::VoteReply>(peer, socket, kAnswerTimeout));
     const std::lock_guard lock(mutex_);
     const bool was_won = core.election() == Proposer::Election::kWon;
-    core.on_vote(peer.safekeeper.id, reply);
+    core.on_vote(safekeeper, reply);
     // With the vote that decides, before any sender looks at the buffer: elect() may wake up after them.
     if (!was_won && core.election() == Proposer::Election::kWon) buffer.reset(core.start_lsn());
     peer.flush_lsn = reply.flush_lsn;
@@ -164,14 +198,17 @@ Status WalProposer::Impl::announce(Peer& peer, PgSocket& socket) {
   wire::ProposerMessage message;
   {
     const std::lock_guard lock(mutex_);
-    message = core.elected_message();
+    if (core.election() != Proposer::Election::kWon) return fail(ErrorCode::kUnavailable, "the term was given up");
+    peer.generation = core.generation_of(peer.safekeeper.id);
+    message = core.elected_message(peer.safekeeper.id);
   }
   HELIUM_TRY(socket.send_copy_data({wire::encode(message)}));
-  HELIUM_ASSIGN(const wire::AppendReply reply, receive<wire::AppendReply>(socket, kAnswerTimeout));
+  HELIUM_ASSIGN(const wire::AppendReply reply, receive<wire::AppendReply>(peer, socket, kAnswerTimeout));
   HELIUM_TRY(on_ack(peer, reply));
   const std::lock_guard lock(mutex_);
   peer.streaming = true;
   peer.ended = false;
+  peer.term = std::get<wire::Elected>(message).term;
   peer.next = reply.flush_lsn;
   peer.commit_sent = Lsn();
   peer.unsent.clear();

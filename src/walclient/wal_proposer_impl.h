@@ -3,6 +3,7 @@
 //   wal_proposer.cc             the interface: append, waiting for commits, fencing, the end
 //   wal_proposer_election.cc    from the first greeting to a committed X
 //   wal_proposer_connection.cc  one safekeeper's connection: set up, answers, tried again
+//   wal_proposer_membership.cc  connections follow the membership
 //   wal_proposer_send.cc        WAL out to one safekeeper: from the buffer, or from a donor
 //
 // Threads: mutex_ guards everything that is not constant. Each safekeeper has a Peer: its thread connects, greets, votes
@@ -41,6 +42,10 @@ struct WalProposer::Impl {
     bool streaming = false;
     Lsn flush_lsn;
     std::optional<Error> last_error;   // why there is no connection
+    uint32_t generation = 0;           // that this connection speaks of
+    uint32_t told_generation = 0;      // the newest membership that it was told of
+    bool retry_now = false;            // the connection ended for news of the membership: no pause
+    bool removed = false;              // no member any more: its thread ends
 
     // While streaming. Who sends (this peer's sender, or append() if the sender has nothing to do) sets `sending`.
     bool sending = false;
@@ -51,33 +56,33 @@ struct WalProposer::Impl {
     bool wants_news = false;           // its sender waits for commit_lsn to rise
     Clock::time_point wal_sent_at;
     Clock::time_point heartbeat_due;
+    uint64_t term = 0;                 // that it was announced to be in
   };
 
   explicit Impl(Options o)
       : options(std::move(o)),
         id(random_id<ProposerId>()),
-        core({.id = id, .generation = options.generation, .members = member_ids(options)}),
+        core(id),
         buffer(options.buffer_bytes) {
-    for (const Safekeeper& safekeeper : options.safekeepers) {
-      peers.push_back(std::make_unique<Peer>());
-      peers.back()->safekeeper = safekeeper;
-    }
+    for (const Safekeeper& safekeeper : options.safekeepers) add_peer(safekeeper);
   }
 
-  static std::vector<uint64_t> member_ids(const Options& options) {
-    std::vector<uint64_t> ids;
-    for (const Safekeeper& safekeeper : options.safekeepers) ids.push_back(safekeeper.id);
-    return ids;
+  Peer& add_peer(const Safekeeper& safekeeper) {
+    peers.push_back(std::make_unique<Peer>());
+    peers.back()->safekeeper = safekeeper;
+    return *peers.back();
   }
 
   // -- election -----------------------------------------------------------------------------------------------------
   Result<WalProposer::Elected> elect(Timeout timeout);
   void start_peers();    // with mutex_
   void ask_for_votes();  // with mutex_; next_term() is known
-  Result<WalProposer::Elected> finish_election(std::unique_lock<std::mutex>& lock, Clock::time_point deadline);
+  // nullopt: the term died with its generation.
+  std::optional<Result<WalProposer::Elected>> finish_election(std::unique_lock<std::mutex>& lock,
+                                                              Clock::time_point deadline);
   std::optional<Error> hopeless() const;
   Error timed_out() const;
-  Result<wire::GreetingReply> greet(PgSocket& socket);
+  Result<wire::GreetingReply> greet(Peer& peer, PgSocket& socket);
   Status vote(Peer& peer, PgSocket& socket);
   Status announce(Peer& peer, PgSocket& socket);
 
@@ -87,7 +92,13 @@ struct WalProposer::Impl {
   Status receive_loop(Peer& peer, PgSocket& socket);
   Status on_ack(Peer& peer, const wire::AppendReply& ack);
   template <typename Reply>
-  static Result<Reply> receive(PgSocket& socket, Timeout timeout);
+  Result<Reply> receive(Peer& peer, PgSocket& socket, Timeout timeout);
+
+  // -- the membership, as the safekeepers tell of it ------------------------------------------------------------------
+  Status tell_membership(Peer& peer, PgSocket& socket);
+  void on_refusal(Peer& peer, const wire::Refusal& refusal);
+  void follow_membership();  // with mutex_: connects to new members, tells those that lag
+  void drop_removed();       // with mutex_
 
   // -- sending ------------------------------------------------------------------------------------------------------
   void send_loop(Peer& peer, PgSocket& socket);
@@ -120,6 +131,8 @@ struct WalProposer::Impl {
   bool fenced = false;
   size_t donor_turn = 0;
   bool votes_wanted = false;  // core has a term to vote for
+  uint32_t followed_generation = 0;  // members of up to this one have a Peer
+  uint32_t dropped_generation = 0;   // who is in none from this one on has none
   uint64_t system_id = 0;
   Lsn timeline_start;
   std::thread fence_thread;
@@ -129,13 +142,14 @@ struct WalProposer::Impl {
 };
 
 template <typename Reply>
-Result<Reply> WalProposer::Impl::receive(PgSocket& socket, Timeout timeout) {
+Result<Reply> WalProposer::Impl::receive(Peer& peer, PgSocket& socket, Timeout timeout) {
   HELIUM_ASSIGN(const auto message, socket.receive(timeout));
   if (!message) return fail(ErrorCode::kTimeout, "no answer in time");
   if (message->type == 'E') return fail(to_error(message->payload));
   if (message->type != 'd') return fail(ErrorCode::kClosed, "the safekeeper ended the push");
   HELIUM_ASSIGN(wire::AcceptorMessage decoded, wire::decode_acceptor_message(message->payload));
   if (const auto* refusal = std::get_if<wire::Refusal>(&decoded)) {
+    on_refusal(peer, *refusal);
     return fail(refusal->code, refusal->text);
   }
   auto* reply = std::get_if<Reply>(&decoded);

@@ -22,8 +22,8 @@ Status send_append(PgSocket& socket, const wire::Append& append) {
 }  // namespace
 
 wire::Append WalProposer::Impl::next_append(const Peer& peer, ByteView wal) const {
-  return {.generation = options.generation,
-          .term = core.term(),
+  return {.generation = peer.generation,
+          .term = peer.term,
           .wants_reply = !wal.empty() || Clock::now() >= peer.heartbeat_due,
           .start_lsn = peer.next,
           .commit_lsn = core.commit_lsn(),
@@ -76,7 +76,9 @@ void WalProposer::Impl::send_at_once(Lsn start, ByteView wal, std::unique_lock<s
 
 void WalProposer::Impl::send_loop(Peer& peer, PgSocket& socket) {
   std::unique_lock lock(mutex_);
-  while (!peer.ended && !stopping && !fenced) {
+  // A term that is given up has nothing to say any more.
+  const auto is_lost = [&] { return core.election() != Proposer::Election::kWon || core.term() != peer.term; };
+  while (!peer.ended && !stopping && !fenced && !is_lost()) {
     const auto now = Clock::now();
     const bool has_wal = !peer.unsent.empty() || peer.next < buffer.end();
     // News of a commit rides on the next WAL if that comes soon: nobody is woken for each commit of a busy compute.
@@ -140,6 +142,7 @@ const Safekeeper* WalProposer::Impl::choose_donor(const Peer& peer, Lsn upto) {
 Result<Lsn> WalProposer::Impl::relay(Peer& peer, PgSocket& socket, Lsn from, std::unique_lock<std::mutex>& lock) {
   const Lsn upto = buffer.start();
   const uint64_t term = core.term();
+  const uint32_t generation = peer.generation;
   const Safekeeper* donor = choose_donor(peer, upto);
   if (donor == nullptr) {
     changed.wait_for(lock, kDonorRetry, [&] { return stopping || fenced; });
@@ -155,7 +158,7 @@ Result<Lsn> WalProposer::Impl::relay(Peer& peer, PgSocket& socket, Lsn from, std
   const Status got = read_wal(donor->address, options.timeline, term, from, upto, kAnswerTimeout, [&](Lsn start, ByteView wal) {
     while (sent && !wal.empty()) {
       const ByteView part = wal.first(std::min(wal.size(), wire::kMaxAppendBytes));
-      sent = send_append(socket, {.generation = options.generation, .term = term, .wants_reply = true,
+      sent = send_append(socket, {.generation = generation, .term = term, .wants_reply = true,
                                   .start_lsn = start, .commit_lsn = Lsn(), .wal = part});
       start = start + part.size();
       wal = wal.subspan(part.size());

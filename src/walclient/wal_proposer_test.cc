@@ -34,6 +34,7 @@ namespace {
 using namespace std::chrono_literals;
 
 const Lsn kEnd(0x1000100);  // where the timeline ends before the test
+const wire::Membership kMembership{1, {{1, "", 0, 0}, {2, "", 0, 0}, {3, "", 0, 0}}, {}, {}};
 const TenantTimelineId kTimeline{random_id<TenantId>(), random_id<TimelineId>()};
 
 template <typename Condition>
@@ -106,8 +107,9 @@ class FakeSafekeeper {
   std::optional<wire::AcceptorMessage> on(const wire::Greeting& greeting) {
     const std::lock_guard lock(mutex_);
     return wire::GreetingReply{.generation = 1, .safekeeper_id = id_, .term = term_, .pg_version = greeting.pg_version,
-                               .system_id = 7, .timeline_start_lsn = kEnd};
+                               .system_id = 7, .timeline_start_lsn = kEnd, .membership = kMembership};
   }
+  std::optional<wire::AcceptorMessage> on(const wire::TellMembership&) { return std::nullopt; }
   std::optional<wire::AcceptorMessage> on(const wire::VoteRequest& request) {
     const std::lock_guard lock(mutex_);
     term_ = request.term;

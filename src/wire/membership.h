@@ -9,6 +9,7 @@
 //
 // Stored in control files and sent in messages, little-endian: u32 generation, then three lists (members, new_members,
 // previous): u32 count, then each: u64 id, u32 size + host, u16 pg_port, u16 http_port.
+// The messages of a change travel as JSON over the safekeeper's management API.
 // Plain values, pure functions. Errors of get_membership: the reader has failed, or `valid` is cleared.
 
 #pragma once
@@ -19,6 +20,8 @@
 
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "base/lsn.h"
+#include "wire/term_history.h"
 
 namespace helium::wire {
 
@@ -61,5 +64,41 @@ Membership get_membership(ByteReader& in, bool& valid);
 
 // "generation 3: 1,2,3 to 1,2,4"
 std::string to_string(const Membership& membership);
+
+// -- messages between a changer and an acceptor ------------------------------------------------------------------------
+
+// Refuse changes of lower generations from now on.
+struct PrepareRequest {
+  uint32_t generation = 0;
+  ChangerId changer;
+};
+
+// This membership is in force from now on.
+struct AcceptRequest {
+  Membership membership;
+  ChangerId changer;  // unset: passed on by a proposer
+};
+
+// To an acceptor that shall count: it holds at least this term and this log (or says that it does not, yet).
+struct FillRequest {
+  uint32_t generation = 0;
+  uint64_t term = 0;
+  uint64_t log_term = 0;
+  Lsn flush_lsn;
+};
+
+// What an acceptor answers to each of them: how it is afterwards, durably. The changer reads off whether it was done.
+struct MembershipReply {
+  uint64_t safekeeper_id = 0;
+  Membership membership;
+  uint32_t promised_generation = 0;
+  ChangerId changer;
+  bool filling = false;
+  uint64_t term = 0;
+  uint64_t log_term = 0;
+  Lsn flush_lsn;
+  Lsn commit_lsn;
+  TermHistory history;  // cut at flush_lsn
+};
 
 }  // namespace helium::wire

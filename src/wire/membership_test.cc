@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "wire/membership_json.h"
 #include "wire/quorum.h"
 
 namespace helium::wire {
@@ -47,6 +48,34 @@ TEST(Membership, SaysWhoItIs) {
   EXPECT_EQ(all_members(joint), list({1, 2, 3, 4}));
   EXPECT_TRUE(is_member(joint, 4));
   EXPECT_FALSE(is_member(Membership{4, list({1, 2, 4}), {}, list({1, 2, 3})}, 3));
+}
+
+TEST(MembershipJson, MessagesComeBackAndWhatIsWrongIsNamed) {
+  const Membership joint{3, list({1, 2, 3}), list({1, 2, 4}), {}};
+  EXPECT_EQ(*decode_membership_json(encode_json(joint)), joint);
+  const ChangerId changer{{7, 8}};
+  const auto prepare = decode_prepare_json(encode_json(PrepareRequest{4, changer}));
+  ASSERT_TRUE(prepare.has_value());
+  EXPECT_EQ(prepare->generation, 4u);
+  EXPECT_EQ(prepare->changer, changer);
+  const auto accept = decode_accept_json(encode_json(AcceptRequest{joint, {}}));
+  ASSERT_TRUE(accept.has_value());
+  EXPECT_EQ(accept->membership, joint);
+  EXPECT_FALSE(accept->changer.is_valid());
+  const auto fill = decode_fill_json(encode_json(FillRequest{3, 5, 4, Lsn(0x1600000)}));
+  ASSERT_TRUE(fill.has_value());
+  EXPECT_EQ(fill->flush_lsn, Lsn(0x1600000));
+  const MembershipReply reply{1, joint, 4, changer, true, 5, 4, Lsn(0x1600000), Lsn(0x1500000), {{4, Lsn(0x1000000)}}};
+  const auto back = decode_membership_reply_json(encode_json(reply));
+  ASSERT_TRUE(back.has_value()) << back.error().message;
+  EXPECT_EQ(encode_json(*back), encode_json(reply));
+
+  EXPECT_EQ(decode_prepare_json("[]").error().message, "the body is no JSON object");
+  EXPECT_NE(decode_prepare_json("{}").error().message.find("'generation'"), std::string::npos);
+  EXPECT_NE(decode_accept_json(R"({"membership":{"generation":0,"members":[]}})").error().message.find("invalid"),
+            std::string::npos);
+  EXPECT_NE(decode_membership_json(R"({"generation":1,"members":[{"id":"x"}]})").error().message.find("'id'"),
+            std::string::npos);
 }
 
 TEST(Quorum, AJointMembershipNeedsAMajorityOfBothHalves) {

@@ -21,7 +21,8 @@ constexpr size_t majority(size_t members) { return members / 2 + 1; }
 inline Lsn quorum_lsn(std::vector<Lsn> reached, size_t quorum) {
   if (quorum == 0 || reached.size() < quorum) return Lsn();
   std::sort(reached.begin(), reached.end(), std::greater<>());
-  return reached.at(quorum - 1);
+  reached.resize(quorum);
+  return reached.back();
 }
 
 // A majority of `list` is in `ids`.

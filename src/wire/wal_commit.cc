@@ -15,6 +15,8 @@ enum class Tag : uint8_t {
   kAppend = 'a',
   kAppendReply = 'A',
   kRefusal = 'R',
+  kTellMembership = 'm',
+  kMembershipTold = 'M',
 };
 
 void put_tag(ByteWriter& out, Tag tag) { out.u8(static_cast<uint8_t>(tag)); }
@@ -44,6 +46,12 @@ TermHistory get_history(ByteReader& in, bool& valid) {
   return history;
 }
 
+bool get_flag(ByteReader& in, bool& valid) {
+  const uint8_t flag = in.u8();
+  if (flag > 1) valid = false;
+  return flag == 1;
+}
+
 struct Encoder {
   ByteWriter& out;
 
@@ -66,6 +74,8 @@ struct Encoder {
     out.u32(m.pg_version);
     out.u64(m.system_id);
     out.lsn(m.timeline_start_lsn);
+    out.u8(m.filling ? 1 : 0);
+    put_membership(out, m.membership);
   }
   void operator()(const VoteRequest& m) {
     put_tag(out, Tag::kVoteRequest);
@@ -101,6 +111,7 @@ struct Encoder {
     out.u64(m.log_term);
     out.lsn(m.flush_lsn);
     out.lsn(m.commit_lsn);
+    out.u8(m.filling ? 1 : 0);
   }
   void operator()(const Refusal& m) {
     put_tag(out, Tag::kRefusal);
@@ -108,6 +119,17 @@ struct Encoder {
     out.u64(m.term);
     out.u16(static_cast<uint16_t>(m.code));
     out.text(m.text);
+    put_membership(out, m.membership);
+  }
+  void operator()(const TellMembership& m) {
+    put_tag(out, Tag::kTellMembership);
+    put_membership(out, m.membership);
+  }
+  void operator()(const MembershipTold& m) {
+    put_tag(out, Tag::kMembershipTold);
+    out.u64(m.term);
+    out.u8(m.filling ? 1 : 0);
+    put_membership(out, m.membership);
   }
 };
 
@@ -116,6 +138,11 @@ Result<Greeting> decode_greeting(ByteReader& in) {
   m.version = in.u32();
   if (!in.failed() && m.version > kWalCommitVersion) {
     return fail(ErrorCode::kTooNew, fmt::format("protocol version {}, we speak {}", m.version, kWalCommitVersion));
+  }
+  if (!in.failed() && m.version < kWalCommitVersion) {
+    return fail(ErrorCode::kInvalid, fmt::format("protocol version {}, we speak {}: the compute is older than the "
+                                                 "safekeeper, start it with the same release",
+                                                 m.version, kWalCommitVersion));
   }
   m.generation = in.u32();
   m.proposer.bytes = in.array<16>();
@@ -126,7 +153,7 @@ Result<Greeting> decode_greeting(ByteReader& in) {
   return m;
 }
 
-GreetingReply decode_greeting_reply(ByteReader& in) {
+GreetingReply decode_greeting_reply(ByteReader& in, bool& valid) {
   GreetingReply m;
   m.version = in.u32();
   m.generation = in.u32();
@@ -135,6 +162,8 @@ GreetingReply decode_greeting_reply(ByteReader& in) {
   m.pg_version = in.u32();
   m.system_id = in.u64();
   m.timeline_start_lsn = in.lsn();
+  m.filling = get_flag(in, valid);
+  m.membership = get_membership(in, valid);
   return m;
 }
 
@@ -150,9 +179,7 @@ VoteReply decode_vote_reply(ByteReader& in, bool& valid) {
   VoteReply m;
   m.generation = in.u32();
   m.term = in.u64();
-  const uint8_t granted = in.u8();
-  valid = valid && granted <= 1;
-  m.granted = granted == 1;
+  m.granted = get_flag(in, valid);
   m.flush_lsn = in.lsn();
   m.commit_lsn = in.lsn();
   m.history = get_history(in, valid);
@@ -174,9 +201,7 @@ Append decode_append(ByteReader& in, bool& valid) {
   Append m;
   m.generation = in.u32();
   m.term = in.u64();
-  const uint8_t wants_reply = in.u8();
-  valid = valid && wants_reply <= 1;
-  m.wants_reply = wants_reply == 1;
+  m.wants_reply = get_flag(in, valid);
   m.start_lsn = in.lsn();
   m.commit_lsn = in.lsn();
   m.wal = in.raw(in.remaining());
@@ -185,22 +210,32 @@ Append decode_append(ByteReader& in, bool& valid) {
   return m;
 }
 
-AppendReply decode_append_reply(ByteReader& in) {
+AppendReply decode_append_reply(ByteReader& in, bool& valid) {
   AppendReply m;
   m.generation = in.u32();
   m.term = in.u64();
   m.log_term = in.u64();
   m.flush_lsn = in.lsn();
   m.commit_lsn = in.lsn();
+  m.filling = get_flag(in, valid);
   return m;
 }
 
-Refusal decode_refusal(ByteReader& in) {
+Refusal decode_refusal(ByteReader& in, bool& valid) {
   Refusal m;
   m.generation = in.u32();
   m.term = in.u64();
   m.code = static_cast<ErrorCode>(in.u16());
   m.text = in.text();
+  m.membership = get_membership(in, valid);
+  return m;
+}
+
+MembershipTold decode_membership_told(ByteReader& in, bool& valid) {
+  MembershipTold m;
+  m.term = in.u64();
+  m.filling = get_flag(in, valid);
+  m.membership = get_membership(in, valid);
   return m;
 }
 
@@ -249,6 +284,7 @@ Result<ProposerMessage> decode_proposer_message(ByteView bytes) {
     case Tag::kVoteRequest: message = decode_vote_request(in); break;
     case Tag::kElected: message = decode_elected(in, valid); break;
     case Tag::kAppend: message = decode_append(in, valid); break;
+    case Tag::kTellMembership: message = TellMembership{get_membership(in, valid)}; break;
     default: return malformed(tag);
   }
   if (!valid || !in.done()) return malformed(tag);
@@ -261,10 +297,11 @@ Result<AcceptorMessage> decode_acceptor_message(ByteView bytes) {
   bool valid = true;
   AcceptorMessage message;
   switch (static_cast<Tag>(tag)) {
-    case Tag::kGreetingReply: message = decode_greeting_reply(in); break;
+    case Tag::kGreetingReply: message = decode_greeting_reply(in, valid); break;
     case Tag::kVoteReply: message = decode_vote_reply(in, valid); break;
-    case Tag::kAppendReply: message = decode_append_reply(in); break;
-    case Tag::kRefusal: message = decode_refusal(in); break;
+    case Tag::kAppendReply: message = decode_append_reply(in, valid); break;
+    case Tag::kRefusal: message = decode_refusal(in, valid); break;
+    case Tag::kMembershipTold: message = decode_membership_told(in, valid); break;
     default: return malformed(tag);
   }
   if (!valid || !in.done()) return malformed(tag);
