@@ -83,6 +83,7 @@ Status start_cluster() {
     HELIUM_TRY(start_daemons(storage_daemons(cluster)));
   }
   for (const SafekeeperConfig& safekeeper : cluster.config.safekeepers) {
+    if (safekeeper.role == SafekeeperRole::kRetired) continue;
     HELIUM_TRY(create_missed_timelines(cluster, safekeeper.id));
   }
   return {};

@@ -54,6 +54,20 @@ std::optional<HostPort> decode_advertised(const json& daemon) {
   return HostPort{in.at("host").get<std::string>(), in.at("port").get<uint16_t>()};
 }
 
+constexpr std::pair<SafekeeperRole, const char*> kRoles[] = {
+    {SafekeeperRole::kActive, "active"}, {SafekeeperRole::kSpare, "spare"}, {SafekeeperRole::kRetired, "retired"}};
+
+const char* role_name(SafekeeperRole role) {
+  return std::ranges::find(kRoles, role, &std::pair<SafekeeperRole, const char*>::first)->second;
+}
+
+SafekeeperRole decode_role(const std::string& name) {
+  for (const auto& [role, its_name] : kRoles) {
+    if (name == its_name) return role;
+  }
+  throw Malformed(fmt::format("a safekeeper's role is '{}': active, spare or retired are known", name));
+}
+
 SafekeeperConfig decode_safekeeper(const json& in) {
   SafekeeperConfig safekeeper{in.at("id").get<uint64_t>(), in.at("pg_port").get<uint16_t>(), in.at("http_port").get<uint16_t>()};
   if (in.contains("advertised")) {
@@ -61,11 +75,13 @@ SafekeeperConfig decode_safekeeper(const json& in) {
     safekeeper.advertised = {advertised.at("host").get<std::string>(), advertised.at("pg_port").get<uint16_t>(),
                              advertised.at("http_port").get<uint16_t>()};
   }
+  safekeeper.role = decode_role(in.value("role", "active"));
   return safekeeper;
 }
 
 json encode_safekeeper(const SafekeeperConfig& safekeeper) {
   json out{{"id", safekeeper.id}, {"pg_port", safekeeper.pg_port}, {"http_port", safekeeper.http_port}};
+  if (safekeeper.role != SafekeeperRole::kActive) out["role"] = role_name(safekeeper.role);
   if (const auto& advertised = safekeeper.advertised) {
     out["advertised"] = {
         {"host", advertised->host}, {"pg_port", advertised->pg_port}, {"http_port", advertised->http_port}};
@@ -118,6 +134,18 @@ TimelineConfig* TenantConfig::find_timeline(const TimelineId& id) {
 const SafekeeperConfig* ClusterConfig::find_safekeeper(uint64_t id) const {
   const auto found = std::ranges::find(safekeepers, id, &SafekeeperConfig::id);
   return found == safekeepers.end() ? nullptr : &*found;
+}
+
+SafekeeperConfig* ClusterConfig::find_safekeeper(uint64_t id) {
+  return const_cast<SafekeeperConfig*>(std::as_const(*this).find_safekeeper(id));
+}
+
+std::vector<uint64_t> ClusterConfig::active_safekeepers() const {
+  std::vector<uint64_t> ids;
+  for (const SafekeeperConfig& safekeeper : safekeepers) {
+    if (safekeeper.role == SafekeeperRole::kActive) ids.push_back(safekeeper.id);
+  }
+  return ids;
 }
 
 const TenantConfig* ClusterConfig::find_tenant(const TenantId& id) const {

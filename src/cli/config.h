@@ -35,11 +35,16 @@ struct SafekeeperAddress {
   HostPort http() const { return {host, http_port}; }
 };
 
+// Active ones become members of new timelines. A spare one waits to replace another (`helium safekeeper replace`), and
+// then that one is retired: it stays in the list, so that nobody ever gets its id again.
+enum class SafekeeperRole { kActive, kSpare, kRetired };
+
 struct SafekeeperConfig {
   uint64_t id = 0;
   uint16_t pg_port = 0;
   uint16_t http_port = 0;
   std::optional<SafekeeperAddress> advertised = std::nullopt;  // if it is not host and the ports above
+  SafekeeperRole role = SafekeeperRole::kActive;
   friend bool operator==(const SafekeeperConfig&, const SafekeeperConfig&) = default;
 };
 
@@ -99,6 +104,9 @@ struct ClusterConfig {
   }
 
   const SafekeeperConfig* find_safekeeper(uint64_t id) const;
+  SafekeeperConfig* find_safekeeper(uint64_t id);
+  // Those that new timelines are made at.
+  std::vector<uint64_t> active_safekeepers() const;
   TenantConfig* find_tenant(const TenantId& id);
   const TenantConfig* find_tenant(const TenantId& id) const;
 };

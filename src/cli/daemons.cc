@@ -128,6 +128,7 @@ Result<Daemon> safekeeper_daemon(const Cluster& cluster, uint64_t id) {
 std::vector<Daemon> storage_daemons(const Cluster& cluster) {
   std::vector<Daemon> daemons{broker_daemon(cluster), pageserver_daemon(cluster)};
   for (const SafekeeperConfig& safekeeper : cluster.config.safekeepers) {
+    if (safekeeper.role == SafekeeperRole::kRetired) continue;
     if (Result<Daemon> daemon = safekeeper_daemon(cluster, safekeeper.id)) daemons.push_back(std::move(*daemon));
   }
   return daemons;

@@ -9,6 +9,7 @@
 #include <cstdlib>
 
 #include "cli/commands.h"
+#include "cli/safekeeper_change.h"
 
 namespace helium::cli {
 namespace {
@@ -192,6 +193,18 @@ void add_daemon_commands(CommandLine& line) {
   command = add_command(*group, "status", "tell whether it runs and answers");
   add_id(command);
   command->callback([&line] { line.action = [] { return safekeeper_status(id); }; });
+
+  static SafekeeperAddOptions add;
+  command = add_command(*group, "add", "make and start another safekeeper, a spare one for now");
+  command->add_option("--pg-port", add.pg_port, "port of its WAL service; a free one if not given");
+  command->add_option("--http-port", add.http_port, "port of its HTTP; a free one if not given");
+  command->callback([&line] { line.action = [] { return add_safekeeper(add); }; });
+  static SafekeeperReplaceOptions replace;
+  command = add_command(*group, "replace", "put one safekeeper in the place of another, which may be lost; commits go on");
+  command->add_option("old", replace.old_id, "the one that leaves, alive or not")->required();
+  command->add_option("new", replace.new_id, "the one that comes; made and started if there is none of that number")->required();
+  command->add_flag("--abort", replace.abort, "undo a replacement that was not finished");
+  command->callback([&line] { line.action = [] { return replace_safekeeper(replace); }; });
 
   group = add_group(line.app, "storage_broker", "the storage broker by itself");
   add_command(*group, "start", "start it")->callback([&line] { line.action = start_broker; });

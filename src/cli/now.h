@@ -5,6 +5,8 @@
 // among the answers; that position is the answer once a majority holds it in that log term. A member that
 // lags is told to catch up from the one that leads. The target stays fixed while the log term does, or a busy
 // timeline would run ahead of us for ever.
+// Who the members are, they say themselves: the highest generation that anybody tells of counts, joint ones by both
+// halves; what members of another generation, and newcomers that are being filled, say of their WAL does not.
 
 #pragma once
 
@@ -17,6 +19,7 @@
 #include "base/lsn.h"
 #include "base/result.h"
 #include "cli/config.h"
+#include "wire/membership.h"
 
 namespace helium::cli {
 
@@ -25,6 +28,8 @@ struct MemberPosition {
   uint64_t log_term = 0;  // the term that owns flush_lsn
   Lsn flush_lsn;
   Lsn commit_lsn;
+  uint32_t generation = 1;
+  bool filling = false;
 };
 
 struct NowTarget {
@@ -42,7 +47,8 @@ struct NowDecision {
 };
 
 // The pure decision over the answers of one round. `aim` is the target of the round before, if any.
-NowDecision decide_now(size_t member_count, std::span<const MemberPosition> answers, std::optional<NowTarget> aim);
+NowDecision decide_now(const wire::Membership& membership, std::span<const MemberPosition> answers,
+                       std::optional<NowTarget> aim);
 
 // Asks, lets laggards catch up, asks again. kUnavailable when no majority answers, kTimeout when none comes to
 // hold the position; both say what to do.

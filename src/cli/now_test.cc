@@ -13,10 +13,12 @@ namespace {
 using Kind = NowDecision::Kind;
 
 MemberPosition at(uint64_t id, uint64_t log_term, uint64_t flush, uint64_t commit = 0) {
-  return {id, log_term, Lsn(flush), Lsn(commit)};
+  return {id, log_term, Lsn(flush), Lsn(commit), 1, false};
 }
 NowDecision decide(size_t members, std::vector<MemberPosition> answers, std::optional<NowTarget> aim = {}) {
-  return decide_now(members, answers, aim);
+  wire::Membership membership;
+  for (uint64_t id = 1; id <= members; ++id) membership.members.push_back({id, "host", 1, 1});
+  return decide_now(membership, answers, aim);
 }
 
 TEST(DecideNow, OneOfThreeIsNoMajority) {
@@ -81,6 +83,22 @@ TEST(DecideNow, AnAimThatNobodyHoldsAnyMoreIsGivenUp) {
   const NowDecision decision = decide(3, {at(2, 5, 60), at(3, 5, 60)}, NowTarget{5, Lsn(100)});
   EXPECT_EQ(decision.kind, Kind::kResolved);
   EXPECT_EQ(decision.target.lsn, Lsn(60));
+}
+
+TEST(DecideNow, InAJointMembershipBothHalvesCount) {
+  wire::Membership joint{2, {{1, "", 0, 0}, {2, "", 0, 0}, {3, "", 0, 0}}, {{1, "", 0, 0}, {4, "", 0, 0}, {5, "", 0, 0}}, {}};
+  std::vector<MemberPosition> answers{at(1, 5, 100), at(2, 5, 100), at(3, 5, 100)};
+  for (MemberPosition& answer : answers) answer.generation = 2;
+  EXPECT_EQ(decide_now(joint, answers, {}).kind, Kind::kNoMajority);
+  answers.push_back(at(4, 5, 100));
+  EXPECT_EQ(decide_now(joint, answers, {}).kind, Kind::kNoMajority) << "said in another generation";
+  answers.back().generation = 2;
+  answers.back().filling = true;
+  EXPECT_EQ(decide_now(joint, answers, {}).kind, Kind::kNoMajority) << "a newcomer that is being filled";
+  answers.back().filling = false;
+  EXPECT_EQ(decide_now(joint, answers, {}).kind, Kind::kResolved);
+  answers.back().flush_lsn = Lsn(60);
+  EXPECT_EQ(decide_now(joint, answers, {}).kind, Kind::kWait) << "the new half does not hold it";
 }
 
 // Every state of three members with positions 1 to 3 in log terms 1 or 2, and every majority that may answer.

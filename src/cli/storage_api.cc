@@ -11,6 +11,7 @@
 
 #include "cli/names.h"
 #include "http/client.h"
+#include "wire/membership_json.h"
 
 namespace helium::cli {
 namespace {
@@ -100,6 +101,8 @@ Result<SafekeeperTimeline> decode_safekeeper_timeline(uint64_t safekeeper_id, co
   timeline.log_term = number_field(answer, "log_term");
   HELIUM_ASSIGN(timeline.flush_lsn, lsn_field(answer, "flush_lsn"));
   HELIUM_ASSIGN(timeline.commit_lsn, lsn_field(answer, "commit_lsn"));
+  HELIUM_ASSIGN(timeline.membership, wire::decode_membership_json(answer.value("membership", json()).dump()));
+  timeline.filling = answer.value("filling", false);
   if (answer.contains("term_history") && answer["term_history"].is_array()) {
     for (const json& entry : answer["term_history"]) {
       HELIUM_ASSIGN(const Lsn lsn, lsn_field(entry, "lsn"));
@@ -135,12 +138,6 @@ std::vector<Answer> ask_all(const std::vector<uint64_t>& members, Ask ask) {
   round->changed.wait(lock, [&] { return all_finished() || has_majority(); });
   round->changed.wait_for(lock, kStragglerGrace, all_finished);
   return round->answers;
-}
-
-std::vector<uint64_t> safekeeper_ids(const ClusterConfig& config) {
-  std::vector<uint64_t> ids;
-  for (const SafekeeperConfig& safekeeper : config.safekeepers) ids.push_back(safekeeper.id);
-  return ids;
 }
 
 }  // namespace
@@ -179,7 +176,7 @@ Result<PageserverTimeline> pageserver_timeline(const ClusterConfig& config, cons
 }
 
 std::vector<uint64_t> reachable_safekeepers(const ClusterConfig& config) {
-  return ask_all<uint64_t>(safekeeper_ids(config), [config](uint64_t id) -> Result<uint64_t> {
+  return ask_all<uint64_t>(config.active_safekeepers(), [config](uint64_t id) -> Result<uint64_t> {
     HELIUM_ASSIGN([[maybe_unused]] const json answer,
                   call_safekeeper(config, id, "GET", "/v1/status", nullptr, kQuickTimeout));
     return id;
@@ -188,14 +185,14 @@ std::vector<uint64_t> reachable_safekeepers(const ClusterConfig& config) {
 
 Status check_safekeeper_majority(const ClusterConfig& config) {
   const std::vector<uint64_t> reachable = reachable_safekeepers(config);
-  if (reachable.size() > config.safekeepers.size() / 2) return {};
+  if (reachable.size() > config.active_safekeepers().size() / 2) return {};
   std::vector<std::string> silent;
-  for (const uint64_t id : safekeeper_ids(config)) {
+  for (const uint64_t id : config.active_safekeepers()) {
     if (std::ranges::find(reachable, id) == reachable.end()) silent.push_back(std::to_string(id));
   }
   return fail(ErrorCode::kUnavailable,
               fmt::format("no majority of safekeepers, {} of {} answer (silent: {}): start them with 'helium start'",
-                          reachable.size(), config.safekeepers.size(), join_names(silent)));
+                          reachable.size(), config.active_safekeepers().size(), join_names(silent)));
 }
 
 Status create_on_safekeeper(const ClusterConfig& config, uint64_t safekeeper_id, const TenantId& tenant,

@@ -11,6 +11,7 @@
 #include "base/lsn.h"
 #include "base/result.h"
 #include "cli/config.h"
+#include "wire/membership.h"
 
 namespace helium::cli {
 
@@ -47,6 +48,8 @@ struct SafekeeperTimeline {
   Lsn flush_lsn;
   Lsn commit_lsn;
   std::vector<TermStart> term_history;
+  wire::Membership membership;  // as it says
+  bool filling = false;         // a newcomer that does not count yet
 };
 
 // Ids of the safekeepers that answer /v1/status.

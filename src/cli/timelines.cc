@@ -70,7 +70,7 @@ Status check_new_branch_name(const TenantConfig& tenant, const std::string& bran
 
 Status create_at_safekeepers(const ClusterConfig& config, const TenantId& tenant, TimelineConfig& timeline) {
   if (timeline.members.empty()) {
-    for (const SafekeeperConfig& safekeeper : config.safekeepers) timeline.members.push_back(safekeeper.id);
+    timeline.members = config.active_safekeepers();
   }
   std::string first_error;
   for (const uint64_t id : timeline.members) {
