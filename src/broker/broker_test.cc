@@ -33,6 +33,8 @@ TimelineProgress progress(uint8_t timeline, uint64_t safekeeper, uint64_t flush)
   value.flush_lsn = Lsn(flush);
   value.commit_lsn = Lsn(flush - 1);
   value.timeline_start_lsn = Lsn(16);
+  value.backup_lsn = Lsn(32);
+  value.remote_consistent_lsn = Lsn(48);
   return value;
 }
 

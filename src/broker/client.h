@@ -33,6 +33,8 @@ struct TimelineProgress {
   Lsn flush_lsn;
   Lsn commit_lsn;
   Lsn timeline_start_lsn;
+  Lsn backup_lsn;             // WAL up to here is in the object store; zero: none, or not known
+  Lsn remote_consistent_lsn;  // a pageserver has WAL up to here safe on its disk, as far as heard
   bool filling = false;      // a newcomer that does not count yet
   friend bool operator==(const TimelineProgress&, const TimelineProgress&) = default;
 };

@@ -52,6 +52,8 @@ v1::TimelineProgress to_message(const TimelineProgress& progress) {
   message.set_flush_lsn(progress.flush_lsn.bytes());
   message.set_commit_lsn(progress.commit_lsn.bytes());
   message.set_timeline_start_lsn(progress.timeline_start_lsn.bytes());
+  message.set_backup_lsn(progress.backup_lsn.bytes());
+  message.set_remote_consistent_lsn(progress.remote_consistent_lsn.bytes());
   message.set_filling(progress.filling);
   return message;
 }
@@ -71,6 +73,8 @@ Result<TimelineProgress> from_message(const v1::TimelineProgress& message) {
   progress.flush_lsn = Lsn(message.flush_lsn());
   progress.commit_lsn = Lsn(message.commit_lsn());
   progress.timeline_start_lsn = Lsn(message.timeline_start_lsn());
+  progress.backup_lsn = Lsn(message.backup_lsn());
+  progress.remote_consistent_lsn = Lsn(message.remote_consistent_lsn());
   progress.filling = message.filling();
   return progress;
 }
