@@ -6,6 +6,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -45,6 +46,11 @@ class Cluster {
   DaemonFiles safekeeper_files(uint64_t id) const;
   DaemonFiles broker_files() const;
   DaemonFiles endpoint_files(const std::string& name) const;
+  // Where finished WAL goes; nullopt: nowhere.
+  std::optional<std::filesystem::path> object_store() const {
+    if (config.object_store == "none") return std::nullopt;
+    return config.object_store.empty() ? folder_ / "object_store" : std::filesystem::path(config.object_store);
+  }
   std::filesystem::path endpoints_folder() const { return folder_ / "endpoints"; }
 
   ClusterConfig config;

@@ -26,7 +26,7 @@ Status check_place(const Cluster& cluster) {
   std::error_code error;
   for (fs::directory_iterator entry(cluster.folder(), error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename();
-    const bool is_ours = name == "safekeepers" || name == "endpoints" || name == "lock" || name == "config.json.tmp" ||
+    const bool is_ours = name == "safekeepers" || name == "object_store" || name == "endpoints" || name == "lock" || name == "config.json.tmp" ||
                          name.starts_with("pageserver_");
     if (!is_ours) {
       return fail(ErrorCode::kExists, fmt::format("'{}' is no cluster and not empty (it holds '{}'): choose another folder with "
@@ -64,6 +64,10 @@ Status init_cluster(InitOptions options) {
   config.safekeepers = make_safekeepers(options.safekeeper_count, options.safekeeper_port, options.safekeeper_http_port);
   HELIUM_TRY(check_ports_differ(config));
   if (!config.pg_distrib_dir.empty()) config.pg_distrib_dir = fs::absolute(config.pg_distrib_dir).lexically_normal();
+  if (!config.object_store.empty() && config.object_store != "none") {
+    config.object_store = fs::absolute(config.object_store).lexically_normal();
+    HELIUM_TRY(make_folders(config.object_store));
+  }
   HELIUM_ASSIGN([[maybe_unused]] const fs::path bin, find_pg_bin_dir(config.pg_distrib_dir, kDefaultPgVersion));
 
   say("Initializing pageserver node {} at '{}' in \"{}\".", config.pageserver_id, to_string(config.pageserver()), cluster.shown());

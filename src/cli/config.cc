@@ -103,6 +103,9 @@ ClusterConfig decode_or_throw(const json& in) {
   config.endpoint_port = in.at("endpoint_port").get<uint16_t>();
   config.pg_distrib_dir = in.at("pg_distrib_dir").get<std::string>();
   config.check_redo = in.value("check_redo", false);
+  config.object_store = in.value("object_store", "");
+  if (in.contains("keep_wal_mb")) config.keep_wal_mb = in["keep_wal_mb"].get<uint64_t>();
+  if (in.contains("evict_idle_after")) config.evict_idle_after = in["evict_idle_after"].get<uint64_t>();
   if (in.contains("default_tenant_id")) {
     config.default_tenant = value_or_throw(parse_tenant_id(in["default_tenant_id"].get<std::string>()));
   }
@@ -198,6 +201,7 @@ std::string encode_config(const ClusterConfig& config) {
            {"endpoint_port", config.endpoint_port},
            {"pg_distrib_dir", config.pg_distrib_dir},
            {"check_redo", config.check_redo},
+           {"object_store", config.object_store},
            {"tenants", json::array()}};
   const auto advertise = [](json& daemon, const std::optional<HostPort>& address) {
     if (address) daemon["advertised"] = {{"host", address->host}, {"port", address->port}};
@@ -205,6 +209,8 @@ std::string encode_config(const ClusterConfig& config) {
   advertise(out["storage_broker"], config.advertised_broker);
   advertise(out["pageserver"], config.advertised_pageserver);
   for (const SafekeeperConfig& safekeeper : config.safekeepers) out["safekeepers"].push_back(encode_safekeeper(safekeeper));
+  if (config.keep_wal_mb) out["keep_wal_mb"] = *config.keep_wal_mb;
+  if (config.evict_idle_after) out["evict_idle_after"] = *config.evict_idle_after;
   if (config.default_tenant) out["default_tenant_id"] = to_string(*config.default_tenant);
   for (const TenantConfig& tenant : config.tenants) {
     json timelines = json::array();

@@ -87,6 +87,8 @@ struct ClusterConfig {
   uint16_t endpoint_port = 55432;  // of the first endpoint; its HTTP port is the next one
   std::string pg_distrib_dir;      // holds vNN/bin/postgres; empty: Debian's directories
   bool check_redo = false;         // the pageserver compares its redo with PostgreSQL's page images
+  std::string object_store;        // folder of finished WAL; empty: object_store in the cluster's folder; "none": none
+  std::optional<uint64_t> keep_wal_mb, evict_idle_after;  // for the safekeepers; unset: what they do by themselves
   std::optional<TenantId> default_tenant;
   std::vector<TenantConfig> tenants;
   friend bool operator==(const ClusterConfig&, const ClusterConfig&) = default;

@@ -15,6 +15,9 @@ ClusterConfig sample() {
   config.safekeepers = make_safekeepers(3, 5454, 7676);
   config.pg_distrib_dir = "/opt/pg with blank";
   config.check_redo = true;
+  config.object_store = "/mnt/wal store";
+  config.keep_wal_mb = 0;
+  config.evict_idle_after = 60;
   config.safekeepers[1].advertised = {"storage.example", 15455, 17677};
   config.advertised_broker = {"10.0.0.7", 1};
   config.advertised_pageserver = {"10.0.0.8", 2};

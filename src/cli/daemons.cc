@@ -120,6 +120,15 @@ Result<Daemon> safekeeper_daemon(const Cluster& cluster, uint64_t id) {
     daemon.arguments.insert(daemon.arguments.end(), {"--advertise-pg", to_string(advertised->pg()), "--advertise-http",
                                                      to_string(advertised->http())});
   }
+  if (const auto store = cluster.object_store()) {
+    daemon.arguments.insert(daemon.arguments.end(), {"--object-store", store->string()});
+  }
+  if (config.keep_wal_mb) {
+    daemon.arguments.insert(daemon.arguments.end(), {"--keep-wal-mb", std::to_string(*config.keep_wal_mb)});
+  }
+  if (config.evict_idle_after) {
+    daemon.arguments.insert(daemon.arguments.end(), {"--evict-idle-after", std::to_string(*config.evict_idle_after)});
+  }
   daemon.ports = {{pg, daemon.name}, {http, daemon.name + "'s HTTP"}};
   daemon.status = http;
   return daemon;

@@ -70,6 +70,13 @@ void add_cluster_commands(CommandLine& line) {
   add_port(command, "--endpoint-port", init.config.endpoint_port, "first endpoint; its HTTP port is the next one, further endpoints follow in pairs");
   command->add_flag("--check-redo", init.config.check_redo,
                     "the pageserver compares its redo with the page images of wal_consistency_checking");
+  command->add_option("--object-store", init.config.object_store,
+                      "directory that finished WAL goes to, or 'none': then safekeepers keep all WAL; without it, "
+                      "object_store in the cluster's folder");
+  command->add_option("--keep-wal-mb", init.config.keep_wal_mb,
+                      "megabytes of WAL that safekeepers keep for readers that lag, though it is in the object store");
+  command->add_option("--evict-idle-after", init.config.evict_idle_after,
+                      "seconds after which a branch that nobody uses leaves the safekeepers' memory and disks");
   command->callback([&line] { line.action = [] { return init_cluster(init); }; });
 
   command = add_command(line.app, "start", "start the storage daemons: broker, pageserver, safekeepers");

@@ -131,6 +131,11 @@ Status WalReceiver::stream(const HostPort& source) {
       // Two seconds without WAL, while another source has clearly more: leave.
       std::lock_guard lock(mutex_);
       if (sources_.should_switch(source, timeline_->last_record_lsn(), now)) return {};
+      if (now - last_wal > kIdle && !sources_.choose(timeline_->last_record_lsn(), now)) {
+        log::info("WAL stream ended for now: nothing comes", {{"timeline", to_string(timeline_->id())},
+                                                              {"lsn", timeline_->last_record_lsn()}});
+        return {};
+      }
     }
   }
 }

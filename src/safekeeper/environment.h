@@ -13,12 +13,14 @@
 #include "io/disk.h"
 #include "io/net.h"
 #include "io/time_source.h"
+#include "store/object_store.h"
 
 namespace helium::safekeeper {
 
 struct Environment {
   std::shared_ptr<Disk> disk = real_disk();
   const TimeSource* time = &real_time();  // outlives the timeline
+  std::shared_ptr<ObjectStore> store;     // null: WAL stays on the disk
 
   // WAL [start, end) of `term` from a peer (READ_WAL), in order, piece by piece. Blocks; gives up when `consume` does.
   struct PeerWal {

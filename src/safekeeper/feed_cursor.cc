@@ -21,6 +21,7 @@ Result<FeedCursor::Item> FeedCursor::next() {
   }
   const Lsn end = planted(Bug::kServeUncommitted) ? view.flush_lsn : view.commit_lsn;
   if (next_ >= end) return item;
+  timeline_.touch();
   chunk_.resize(std::min<uint64_t>(kFeedChunk, end - next_));
   HELIUM_TRY(reader_.read(next_, chunk_));
   item.wal = chunk_;
@@ -31,9 +32,10 @@ Result<FeedCursor::Item> FeedCursor::next() {
 Status read_uncommitted(Timeline& timeline, uint64_t term, Lsn start, Lsn end,
                         const std::function<Status(Lsn start, ByteView wal)>& consume) {
   HELIUM_TRY(timeline.check_uncommitted_read(term, end));
-  WalReader reader(timeline.environment().disk, timeline.folder());
+  TimelineReader reader(timeline);
   Bytes chunk;
   for (Lsn at = start; at < end; at = at + chunk.size()) {
+    timeline.touch();
     chunk.resize(std::min<uint64_t>(kReadChunk, end - at));
     HELIUM_TRY(reader.read(at, chunk));
     // Bytes may have been cut off while we read them; then the term is another one by now.

@@ -1,7 +1,7 @@
 // FeedCursor: what a reader of one timeline gets next: the term history, committed WAL, or nothing yet.
 //
 // A cursor starts anywhere, also ahead of commit_lsn, and never goes back; only committed WAL comes out (rule 6).
-// Errors: the disk's. Not thread safe; it must not outlive the timeline.
+// Errors: the disk's and the store's. Not thread safe; it must not outlive the timeline.
 
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "safekeeper/timeline.h"
+#include "safekeeper/timeline_reader.h"
 
 namespace helium::safekeeper {
 
@@ -17,7 +18,7 @@ enum class FeedKind { kReplication, kFeed };  // kFeed announces histories
 class FeedCursor {
  public:
   FeedCursor(Timeline& timeline, Lsn start, FeedKind kind)
-      : timeline_(timeline), kind_(kind), reader_(timeline.environment().disk, timeline.folder()), next_(start) {}
+      : timeline_(timeline), kind_(kind), reader_(timeline), next_(start) {}
 
   struct Item {
     std::optional<TermHistory> history;  // it is new: tell it before `wal`
@@ -26,11 +27,16 @@ class FeedCursor {
     Lsn commit_lsn;  // of the moment
   };
   Result<Item> next();
+  // Nothing comes for a while: lets go of buffers and files.
+  void rest() {
+    chunk_ = Bytes();
+    reader_.rest();
+  }
 
  private:
   Timeline& timeline_;
   const FeedKind kind_;
-  WalReader reader_;
+  TimelineReader reader_;
   Lsn next_;
   std::optional<TermHistory> history_;  // as it was told
   Bytes chunk_;

@@ -11,12 +11,14 @@ namespace helium::safekeeper {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+constexpr auto kRest = std::chrono::seconds(5);  // a reader that gets nothing for so long holds no buffers
 
 class FeedSession {
  public:
   FeedSession(walclient::PgSocket& socket, Timeline& timeline, Lsn start, FeedKind kind, std::string reader_name)
       : socket_(socket),
         timeline_(timeline),
+        kind_(kind),
         keepalive_interval_(kind == FeedKind::kFeed ? Timeout(1000) : Timeout(10000)),
         reader_name_(std::move(reader_name)),
         wakeup_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
@@ -52,6 +54,7 @@ class FeedSession {
       HELIUM_ASSIGN(const auto status, wire::parse_standby_message(message->payload));
       if (!status) continue;
       timeline_.note_reader(listener_, {.name = reader_name_, .received = status->written, .flushed = status->flushed});
+      if (kind_ == FeedKind::kFeed) timeline_.note_remote_consistent(status->flushed);
       if (status->reply_requested) HELIUM_TRY(send_keepalive(timeline_.view().commit_lsn));
     }
   }
@@ -64,14 +67,17 @@ class FeedSession {
     if (item.wal.empty()) return false;
     const auto header = wire::encode_wal_data_header(item.start, item.commit_lsn, wire::pg_time_now());
     HELIUM_TRY(socket_.send_copy_data({header, item.wal}));
-    last_sent_ = Clock::now();
+    last_sent_ = last_wal_ = Clock::now();
     return true;
   }
 
   Status wait() {
     const auto due = last_sent_ + keepalive_interval_;
     const auto now = Clock::now();
-    if (now >= due) return send_keepalive(commit_lsn_);
+    if (now >= due) {
+      if (now - last_wal_ > kRest) cursor_.rest();
+      return send_keepalive(commit_lsn_);
+    }
     pollfd waiting[2] = {{socket_.fd().get(), POLLIN, 0}, {wakeup_.get(), POLLIN, 0}};
     const auto left = std::chrono::ceil<Timeout>(due - now);
     if (poll(waiting, 2, static_cast<int>(left.count())) > 0 && (waiting[1].revents & POLLIN)) {
@@ -88,12 +94,14 @@ class FeedSession {
 
   walclient::PgSocket& socket_;
   Timeline& timeline_;
+  const FeedKind kind_;
   const Timeout keepalive_interval_;
   const std::string reader_name_;
   const Fd wakeup_;
   uint64_t listener_ = 0;
   FeedCursor cursor_;
   Lsn commit_lsn_;
+  Clock::time_point last_wal_;
   Clock::time_point last_sent_;  // long ago: the first keepalive goes out at once
 };
 

@@ -60,6 +60,10 @@ json to_json(const Timeline& timeline) {
           {"start_lsn", to_string(view.start_lsn)},
           {"flush_lsn", to_string(view.flush_lsn)},
           {"commit_lsn", to_string(view.commit_lsn)},
+          {"residency", Timeline::name_of(view.residency)},
+          {"local_start_lsn", to_string(view.local_start_lsn)},
+          {"backup_lsn", to_string(view.backup_lsn)},
+          {"remote_consistent_lsn", to_string(view.remote_consistent_lsn)},
           {"term_history", to_json(view.history)},
           {"readers", readers}};
 }
@@ -204,6 +208,12 @@ Result<std::shared_ptr<Timeline>> timeline_of(Safekeeper& safekeeper, const http
 Result<json> list(Safekeeper& safekeeper) {
   json all = json::array();
   for (const Safekeeper::Listed& listed : safekeeper.timelines()) {
+    if (listed.timeline && !listed.timeline->recovered()) {
+      all.push_back({{"tenant_id", to_string(listed.id.tenant)},
+                     {"timeline_id", to_string(listed.id.timeline)},
+                     {"state", "recovering"}});
+      continue;
+    }
     all.push_back(listed.timeline ? to_json(*listed.timeline)
                                   : json{{"tenant_id", to_string(listed.id.tenant)},
                                          {"timeline_id", to_string(listed.id.timeline)},

@@ -11,6 +11,7 @@
 #include "safekeeper/http_api.h"
 #include "safekeeper/pg_server.h"
 #include "safekeeper/safekeeper.h"
+#include "store/directory_store.h"
 
 namespace helium::safekeeper {
 namespace {
@@ -21,6 +22,9 @@ struct Arguments {
   HostPort pg, http;
   std::optional<HostPort> advertised_pg, advertised_http;
   std::optional<HostPort> broker;
+  std::string object_store;
+  uint64_t keep_wal_mb = 1024;
+  uint64_t evict_idle_after = 15 * 60;
 };
 
 Result<Arguments> parse(int argc, char** argv, int& help_exit) {
@@ -34,6 +38,13 @@ Result<Arguments> parse(int argc, char** argv, int& help_exit) {
   app.add_option("--advertise-pg", advertised_pg, "HOST:PORT that others reach --listen-pg at, if it is another one");
   app.add_option("--advertise-http", advertised_http, "HOST:PORT that others reach --listen-http at, likewise");
   app.add_option("--broker", broker, "HOST:PORT of the storage broker; without it, safekeepers hear from computes only");
+  app.add_option("--object-store", arguments.object_store,
+                 "folder that finished WAL goes to; without it, all WAL stays in --datadir for ever");
+  app.add_option("--keep-wal-mb", arguments.keep_wal_mb,
+                 "megabytes of offloaded WAL that stay in --datadir for readers that lag")->capture_default_str();
+  app.add_option("--evict-idle-after", arguments.evict_idle_after,
+                 "seconds after which a timeline that nobody uses leaves memory, and with --object-store the disk")
+      ->capture_default_str();
   help_exit = -1;
   try {
     app.parse(argc, argv);
@@ -42,6 +53,9 @@ Result<Arguments> parse(int argc, char** argv, int& help_exit) {
     return arguments;
   } catch (const CLI::ParseError& error) {
     return fail(ErrorCode::kInvalid, error.what());
+  }
+  if (arguments.keep_wal_mb > UINT64_MAX >> 20 || arguments.evict_idle_after > 1000ull * 365 * 86400) {
+    return fail(ErrorCode::kInvalid, "--keep-wal-mb or --evict-idle-after is too large");
   }
   if (arguments.id == 0) return fail(ErrorCode::kInvalid, "--id must be 1 or higher");
   HELIUM_ASSIGN(arguments.pg, parse_host_port(pg));
@@ -59,16 +73,27 @@ Result<Arguments> parse(int argc, char** argv, int& help_exit) {
 }
 
 Status run(const Arguments& arguments) {
-  HELIUM_ASSIGN(const auto safekeeper, Safekeeper::open({.id = arguments.id,
-                                                         .datadir = std::filesystem::absolute(arguments.datadir),
-                                                         .broker = arguments.broker}));
+  Environment environment;
+  if (!arguments.object_store.empty()) {
+    HELIUM_ASSIGN(environment.store, DirectoryStore::open(arguments.object_store));
+  }
+  HELIUM_ASSIGN(const auto safekeeper,
+                Safekeeper::open({.id = arguments.id,
+                                  .datadir = std::filesystem::absolute(arguments.datadir),
+                                  .broker = arguments.broker,
+                                  .environment = environment,
+                                  .keep_wal_bytes = arguments.keep_wal_mb * 1024 * 1024,
+                                  .evict_idle_after = std::chrono::seconds(arguments.evict_idle_after)}));
   PgServer pg(*safekeeper);
   HELIUM_TRY(pg.start(arguments.pg));
   // Last, so that both ports are open when /v1/status answers.
   http::Server http(safekeeper->metrics().registry());
   add_routes(http, *safekeeper);
   http.set_status([&] {
-    return nlohmann::json{{"id", arguments.id}, {"timelines", safekeeper->timelines().size()}}.dump();
+    return nlohmann::json{{"id", arguments.id},
+                          {"timelines", safekeeper->timelines().size()},
+                          {"object_store", environment.store ? environment.store->describe() : ""}}
+        .dump();
   });
   HELIUM_TRY(http.start(arguments.http));
   safekeeper->start(arguments.advertised_pg.value_or(HostPort{arguments.pg.host, pg.port()}),

@@ -38,6 +38,25 @@ struct Metrics::Impl {
   prometheus::Counter& refused = counter("safekeeper_appends_refused_total", "Appends refused, a full disk for instance");
   prometheus::Gauge& connections = gauge("safekeeper_connections", "Open connections of the PostgreSQL protocol");
   prometheus::Gauge& timelines = gauge("safekeeper_timelines", "Timelines that live here");
+
+  prometheus::Counter& recoveries = counter("safekeeper_recoveries_total", "Timelines whose WAL was read for its end");
+  prometheus::Counter& restores = counter("safekeeper_restores_total", "Evicted timelines that woke up");
+  prometheus::Counter& evictions = counter("safekeeper_evictions_total", "Timelines whose WAL left the local disk");
+  prometheus::Counter& trimmed = counter("safekeeper_trimmed_segments_total", "WAL segments that left the local disk");
+  prometheus::Histogram& offload = histogram("safekeeper_offload_seconds", "Offloading one WAL segment");
+  prometheus::Counter& offloaded = counter("safekeeper_offload_bytes_total", "WAL bytes put into the object store");
+  prometheus::Counter& offload_errors = counter("safekeeper_offload_errors_total", "Failures of the object store");
+  prometheus::Family<prometheus::Gauge>& residencies = prometheus::BuildGauge()
+                                                           .Name("safekeeper_timelines_by_residency")
+                                                           .Help("Timelines by where their WAL is")
+                                                           .Register(*registry);
+  prometheus::Gauge& recovering = residencies.Add({{"residency", "recovering"}});
+  prometheus::Gauge& open = residencies.Add({{"residency", "open"}});
+  prometheus::Gauge& closed = residencies.Add({{"residency", "closed"}});
+  prometheus::Gauge& evicted = residencies.Add({{"residency", "evicted"}});
+  prometheus::Gauge& local_bytes = gauge("safekeeper_local_wal_bytes", "WAL segments on the local disk");
+  prometheus::Gauge& not_offloaded = gauge("safekeeper_not_offloaded_bytes", "Committed WAL that is not in the object "
+                                                                             "store");
 };
 
 Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
@@ -54,6 +73,23 @@ void Metrics::count_truncation() { impl_->truncations.Increment(); }
 void Metrics::count_refused_append() { impl_->refused.Increment(); }
 void Metrics::add_connection(int delta) { impl_->connections.Increment(delta); }
 void Metrics::set_timelines(size_t count) { impl_->timelines.Set(static_cast<double>(count)); }
+void Metrics::count_recovery() { impl_->recoveries.Increment(); }
+void Metrics::count_restore() { impl_->restores.Increment(); }
+void Metrics::count_eviction() { impl_->evictions.Increment(); }
+void Metrics::count_trimmed(size_t segments) { impl_->trimmed.Increment(static_cast<double>(segments)); }
+void Metrics::observe_offload(Duration took, size_t bytes) {
+  impl_->offload.Observe(seconds(took));
+  impl_->offloaded.Increment(static_cast<double>(bytes));
+}
+void Metrics::count_offload_error() { impl_->offload_errors.Increment(); }
+void Metrics::set_residencies(const Residencies& now) {
+  impl_->recovering.Set(static_cast<double>(now.recovering));
+  impl_->open.Set(static_cast<double>(now.open));
+  impl_->closed.Set(static_cast<double>(now.closed));
+  impl_->evicted.Set(static_cast<double>(now.evicted));
+  impl_->local_bytes.Set(static_cast<double>(now.local_wal_bytes));
+  impl_->not_offloaded.Set(static_cast<double>(now.not_offloaded_bytes));
+}
 std::shared_ptr<prometheus::Registry> Metrics::registry() const { return impl_->registry; }
 
 }  // namespace helium::safekeeper

@@ -27,6 +27,18 @@ class Metrics {
   void count_refused_append();
   void add_connection(int delta);
   void set_timelines(size_t count);
+  void count_recovery();                                     // WAL was read to find its end
+  void count_restore();                                      // a timeline woke up
+  void count_eviction();                                     // a timeline fell asleep
+  void count_trimmed(size_t segments);
+  void observe_offload(Duration took, size_t bytes);         // of one segment
+  void count_offload_error();
+  struct Residencies {
+    size_t recovering = 0, open = 0, closed = 0, evicted = 0;
+    uint64_t local_wal_bytes = 0;
+    uint64_t not_offloaded_bytes = 0;
+  };
+  void set_residencies(const Residencies& now);
 
   std::shared_ptr<prometheus::Registry> registry() const;
 

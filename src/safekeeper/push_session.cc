@@ -13,7 +13,7 @@ constexpr size_t kReplyBytes = 1024 * 1024;  // an answer at least so often, how
 class PushSession {
  public:
   PushSession(std::shared_ptr<walclient::PgSocket> socket, Timeline& timeline)
-      : socket_(std::move(socket)), timeline_(timeline) {
+      : socket_(std::move(socket)), timeline_(timeline), writer_(timeline) {
     // A later term must reach the proposer at once, also while it is silent: its connection's thread wakes up.
     listener_ = timeline_.add_listener([this] {
       if (fenced() || is_stale() || timeline_.stopping()) socket_->shutdown_receive();
@@ -123,6 +123,7 @@ class PushSession {
 
   const std::shared_ptr<walclient::PgSocket> socket_;
   Timeline& timeline_;
+  const Timeline::Writer writer_;
   uint64_t listener_ = 0;
   bool greeted_ = false;
   bool elected_ = false;

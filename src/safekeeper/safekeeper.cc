@@ -5,17 +5,33 @@
 #include <chrono>
 
 #include "base/log.h"
+#include "pg/constants.h"
 
 namespace helium::safekeeper {
 namespace {
 
 constexpr auto kPublishInterval = std::chrono::milliseconds(50);  // at most so often
-constexpr auto kPublishAllInterval = std::chrono::seconds(1);     // at least so often
+constexpr auto kPublishAllInterval = std::chrono::seconds(1);     // at least so often: open timelines,
+constexpr size_t kPublishClosedParts = 60;                        // and each time so much of the others
 constexpr auto kHousekeepInterval = std::chrono::seconds(1);
+constexpr auto kOffloadInterval = std::chrono::seconds(1);
 constexpr const char* kIdFile = "safekeeper.id";
 
 bool same_facts(const ControlFile& a, const ControlFile& b) {
   return a.pg_version == b.pg_version && a.system_id == b.system_id && a.acceptor.start_lsn == b.acceptor.start_lsn;
+}
+
+void count(const Timeline::Retention& known, Metrics::Residencies& total) {
+  switch (known.residency) {
+    case Timeline::Residency::kRecovering: ++total.recovering; break;
+    case Timeline::Residency::kOpen: ++total.open; break;
+    case Timeline::Residency::kClosed: ++total.closed; break;
+    case Timeline::Residency::kEvicted: ++total.evicted; return;
+  }
+  const uint64_t first = pg::wal_segment_number(known.local_start_lsn);
+  total.local_wal_bytes += (pg::wal_segment_number(known.flush_lsn) + 1 - first) * pg::kWalSegmentSize;
+  const Lsn backup = std::max(known.backup_lsn, backup_start(known.start_lsn));
+  if (known.commit_lsn > backup) total.not_offloaded_bytes += known.commit_lsn - backup;
 }
 
 }  // namespace
@@ -72,7 +88,7 @@ Status Safekeeper::recover_tenant(const std::filesystem::path& folder, TenantId 
       continue;
     }
     Result<std::shared_ptr<Timeline>> opened =
-        Timeline::open(options_.environment, folder / name, options_.id, metrics_);
+        Timeline::load(options_.environment, folder / name, options_.id, metrics_);
     if (opened) {
       adopt(*opened);
     } else if (opened.error().code == ErrorCode::kNotFound) {  // creation was interrupted: nobody was told of it
@@ -168,20 +184,51 @@ Status Safekeeper::delete_timeline(const TenantTimelineId& id) {
     timelines_.erase(found);
     metrics_.set_timelines(timelines_.size());
   }
-  if (timeline) timeline->stop();
+  if (timeline) {
+    timeline->stop();
+    // What is ours alone in the store. Finished segments are not: other members may need them.
+    const Status removed = timeline->archive() ? timeline->archive()->remove_partials(options_.id, "") : Status();
+    if (!removed) {
+      log::warn("cannot remove a deleted timeline's partial segment from the object store",
+                {{"timeline", to_string(id)}, {"error", removed.error()}});
+    }
+  }
   remove_files(id);
   log::info("timeline deleted", {{"timeline", to_string(id)}});
   return {};
 }
 
-Result<std::shared_ptr<Timeline>> Safekeeper::timeline(const TenantTimelineId& id) const {
+Result<std::shared_ptr<Timeline>> Safekeeper::timeline(const TenantTimelineId& id) {
+  std::shared_ptr<Timeline> timeline;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = timelines_.find(id);
+    if (found == timelines_.end()) {
+      return fail(ErrorCode::kNotFound, fmt::format("timeline {} is not at safekeeper {}", to_string(id), options_.id));
+    }
+    if (!found->second.timeline) return fail(found->second.broken);
+    timeline = found->second.timeline;
+  }
+  if (timeline->recovered()) return timeline;
+  if (const Status recovered = timeline->ensure_recovered(); !recovered) {
+    if (recovered.error().code == ErrorCode::kCorrupt) {
+      log::error("timeline refused", {{"timeline", to_string(id)}, {"error", recovered.error()}});
+      const std::lock_guard lock(mutex_);
+      const auto found = timelines_.find(id);
+      if (found != timelines_.end() && found->second.timeline == timeline) {
+        found->second = {.timeline = nullptr, .broken = recovered.error()};
+      }
+    }
+    return fail(recovered.error());
+  }
+  note_change(id);
+  return timeline;
+}
+
+std::shared_ptr<Timeline> Safekeeper::find(const TenantTimelineId& id) const {
   const std::lock_guard lock(mutex_);
   const auto found = timelines_.find(id);
-  if (found == timelines_.end()) {
-    return fail(ErrorCode::kNotFound, fmt::format("timeline {} is not at safekeeper {}", to_string(id), options_.id));
-  }
-  if (!found->second.timeline) return fail(found->second.broken);
-  return found->second.timeline;
+  return found == timelines_.end() ? nullptr : found->second.timeline;
 }
 
 std::vector<Safekeeper::Listed> Safekeeper::timelines() const {
@@ -195,20 +242,38 @@ void Safekeeper::start(const HostPort& wal_address, const HostPort& http_address
   wal_address_ = wal_address;
   http_address_ = http_address;
   housekeeper_ = std::thread([this] { housekeep_loop(); });
+  recoverer_ = std::thread([this] { recover_loop(); });
+  offloader_thread_ = std::thread([this] { offload_loop(); });
   if (!options_.broker) return;
   broker_ = std::make_unique<broker::BrokerClient>(*options_.broker);
-  broker_->subscribe(std::nullopt, [this](const broker::TimelineProgress& progress) {
-    if (progress.safekeeper_id == options_.id) return;
-    if (const auto found = timeline(progress.id); found) {
-      (*found)->on_peer({.safekeeper_id = progress.safekeeper_id,
-                         .generation = progress.generation,
-                         .filling = progress.filling,
-                         .log_term = progress.log_term,
-                         .flush_lsn = progress.flush_lsn,
-                         .commit_lsn = progress.commit_lsn});
-    }
-  });
+  broker_->subscribe(std::nullopt, [this](const broker::TimelineProgress& progress) { on_progress(progress); });
   publisher_ = std::thread([this] { publish_loop(); });
+}
+
+void Safekeeper::on_progress(const broker::TimelineProgress& progress) {
+  if (progress.safekeeper_id == options_.id) return;
+  {
+    const std::lock_guard lock(heard_mutex_);
+    heard_[progress.safekeeper_id] = options_.environment.time->now();
+  }
+  const std::shared_ptr<Timeline> timeline = find(progress.id);
+  if (!timeline || !timeline->recovered()) return;
+  timeline->on_peer({.safekeeper_id = progress.safekeeper_id,
+                     .generation = progress.generation,
+                     .filling = progress.filling,
+                     .log_term = progress.log_term,
+                     .flush_lsn = progress.flush_lsn,
+                     .commit_lsn = progress.commit_lsn});
+  timeline->note_backup(progress.backup_lsn);
+  timeline->note_remote_consistent(progress.remote_consistent_lsn);
+}
+
+Offloader::Silence Safekeeper::silence() const {
+  const auto now = options_.environment.time->now();
+  Offloader::Silence silence;
+  const std::lock_guard lock(heard_mutex_);
+  for (const auto& [id, at] : heard_) silence[id] = std::chrono::duration_cast<Age>(now - at);
+  return silence;
 }
 
 void Safekeeper::note_change(const TenantTimelineId& id) {
@@ -218,6 +283,7 @@ void Safekeeper::note_change(const TenantTimelineId& id) {
 
 void Safekeeper::publish_loop() {
   auto last_all = std::chrono::steady_clock::time_point();
+  size_t part = 0;
   std::unique_lock lock(work_mutex_);
   while (!stopping_) {
     work_.wait_until(lock, last_all + kPublishAllInterval, [&] { return stopping_ || !changed_.empty(); });
@@ -226,25 +292,38 @@ void Safekeeper::publish_loop() {
     lock.unlock();
     const auto now = std::chrono::steady_clock::now();
     const bool all = now - last_all >= kPublishAllInterval;
-    if (all) last_all = now;
+    if (all) {
+      last_all = now;
+      part = (part + 1) % kPublishClosedParts;
+    }
+    size_t number = 0;
     for (const Listed& listed : timelines()) {
-      if (!listed.timeline || (!all && !changed.contains(listed.id))) continue;
-      const Timeline::View view = listed.timeline->view();
-      broker_->publish({.id = listed.id,
-                        .safekeeper_id = options_.id,
-                        .wal_address = to_string(wal_address_),
-                        .http_address = to_string(http_address_),
-                        .generation = view.membership.generation,
-                        .term = view.term,
-                        .log_term = view.log_term,
-                        .flush_lsn = view.flush_lsn,
-                        .commit_lsn = view.commit_lsn,
-                        .timeline_start_lsn = view.start_lsn,
-                        .filling = view.filling});
+      ++number;
+      if (!listed.timeline || !listed.timeline->recovered()) continue;
+      // What is closed has not changed; the broker's client says it again by itself when the broker was away.
+      const bool due = all && (listed.timeline->is_open() || number % kPublishClosedParts == part || number == 1);
+      if (due || changed.contains(listed.id)) publish(listed.id, *listed.timeline);
     }
     lock.lock();
     work_.wait_for(lock, kPublishInterval, [&] { return stopping_; });
   }
+}
+
+void Safekeeper::publish(const TenantTimelineId& id, const Timeline& timeline) {
+  const Timeline::View view = timeline.view();
+  broker_->publish({.id = id,
+                    .safekeeper_id = options_.id,
+                    .wal_address = to_string(wal_address_),
+                    .http_address = to_string(http_address_),
+                    .generation = view.membership.generation,
+                    .term = view.term,
+                    .log_term = view.log_term,
+                    .flush_lsn = view.flush_lsn,
+                    .commit_lsn = view.commit_lsn,
+                    .timeline_start_lsn = view.start_lsn,
+                    .backup_lsn = view.backup_lsn,
+                    .remote_consistent_lsn = view.remote_consistent_lsn,
+                    .filling = view.filling});
 }
 
 void Safekeeper::housekeep_loop() {
@@ -253,9 +332,54 @@ void Safekeeper::housekeep_loop() {
     work_.wait_for(lock, kHousekeepInterval, [&] { return stopping_ || housekeep_soon_; });
     housekeep_soon_ = false;
     lock.unlock();
+    Metrics::Residencies residencies;
     for (const Listed& listed : timelines()) {
-      if (listed.timeline) listed.timeline->housekeep();
+      if (!listed.timeline) continue;
+      listed.timeline->housekeep();
+      count(listed.timeline->retention(), residencies);
     }
+    metrics_.set_residencies(residencies);
+    lock.lock();
+  }
+}
+
+void Safekeeper::recover_loop() {
+  for (const Listed& listed : timelines()) {
+    {
+      const std::lock_guard lock(work_mutex_);
+      if (stopping_) return;
+    }
+    if (!listed.timeline || listed.timeline->recovered()) continue;
+    if (const auto recovered = timeline(listed.id); !recovered && recovered.error().code != ErrorCode::kCorrupt) {
+      log::warn("cannot recover a timeline now; its first user will", {{"timeline", to_string(listed.id)},
+                                                                       {"error", recovered.error()}});
+    }
+  }
+}
+
+void Safekeeper::offload_loop() {
+  Offloader offloader({.safekeeper_id = options_.id,
+                       .keep_bytes = options_.keep_wal_bytes,
+                       .idle_after = options_.evict_idle_after},
+                      *options_.environment.time, metrics_);
+  std::set<TenantTimelineId> known;
+  bool more = false;
+  std::unique_lock lock(work_mutex_);
+  while (!stopping_) {
+    if (!more) work_.wait_for(lock, kOffloadInterval, [&] { return stopping_; });
+    more = false;
+    if (stopping_) return;
+    lock.unlock();
+    std::set<TenantTimelineId> seen;
+    for (const Listed& listed : timelines()) {
+      if (!listed.timeline) continue;
+      seen.insert(listed.id);
+      more = offloader.round(*listed.timeline, silence()) || more;
+    }
+    for (const TenantTimelineId& id : known) {
+      if (!seen.contains(id)) offloader.forget(id);
+    }
+    known = std::move(seen);
     lock.lock();
   }
 }
@@ -272,6 +396,8 @@ void Safekeeper::stop() {
   }
   if (publisher_.joinable()) publisher_.join();
   if (housekeeper_.joinable()) housekeeper_.join();
+  if (recoverer_.joinable()) recoverer_.join();
+  if (offloader_thread_.joinable()) offloader_thread_.join();
   broker_.reset();
 }
 

@@ -20,13 +20,17 @@ Status Timeline::create(const Environment& environment, const std::filesystem::p
                         const ControlFile& initial) {
   Disk& disk = *environment.disk;
   HELIUM_TRY(disk.make_folders(folder));
-  HELIUM_TRY(WalStorage::create(disk, folder, initial.acceptor.start_lsn, initial.system_id,
-                                static_cast<int>(initial.pg_version)));
-  // Last: a folder without a control file is no timeline.
-  return disk.replace_file(folder / kControlFileName, encode_control_file(initial));
+  ControlFile first = initial;
+  if (first.flushed_lsn == first.acceptor.start_lsn) {
+    // Nothing is written yet, so it sleeps: its first segment is made when somebody needs it.
+    first.evicted = true;
+    first.clean_close = true;
+    first.local_start_lsn = first.acceptor.start_lsn;
+  }
+  return disk.replace_file(folder / kControlFileName, encode_control_file(first));
 }
 
-Result<std::shared_ptr<Timeline>> Timeline::open(const Environment& environment, const std::filesystem::path& folder,
+Result<std::shared_ptr<Timeline>> Timeline::load(const Environment& environment, const std::filesystem::path& folder,
                                                  uint64_t safekeeper_id, Metrics& metrics) {
   HELIUM_ASSIGN(const Bytes file, environment.disk->read_all(folder / kControlFileName));
   Result<ControlFile> control = decode_control_file(file);
@@ -37,28 +41,47 @@ Result<std::shared_ptr<Timeline>> Timeline::open(const Environment& environment,
                             "another one's place",
                             folder.string(), control->safekeeper_id, safekeeper_id));
   }
-  HELIUM_ASSIGN(auto storage, WalStorage::open(environment.disk, folder, {.verify_lsn = control->verify_lsn,
-                                                                          .flushed_lsn = control->flushed_lsn}));
-  return std::shared_ptr<Timeline>(new Timeline(environment, std::move(*control), std::move(storage), metrics));
+  return std::shared_ptr<Timeline>(new Timeline(environment, folder, std::move(*control), metrics));
 }
 
-Timeline::Timeline(const Environment& environment, ControlFile control, std::unique_ptr<WalStorage> storage,
-                   Metrics& metrics)
+Result<std::shared_ptr<Timeline>> Timeline::open(const Environment& environment, const std::filesystem::path& folder,
+                                                 uint64_t safekeeper_id, Metrics& metrics) {
+  HELIUM_ASSIGN(auto timeline, load(environment, folder, safekeeper_id, metrics));
+  HELIUM_TRY(timeline->ensure_recovered());
+  return timeline;
+}
+
+Timeline::Timeline(const Environment& environment, std::filesystem::path folder, ControlFile control, Metrics& metrics)
     : environment_(environment),
+      folder_(std::move(folder)),
+      archive_(environment.store ? std::make_unique<WalArchive>(environment.store, control.id) : nullptr),
       metrics_(metrics),
       current_term_(control.acceptor.term),
       current_generation_(control.acceptor.membership.generation),
-      storage_(std::move(storage)),
+      recovered_(control.evicted || control.clean_close),
+      last_used_(environment.time->now()),
       control_(std::move(control)),
       control_written_(now()),
-      acceptor_(control_.safekeeper_id, control_.acceptor, storage_->record_end()) {}
+      // Until it is recovered, the least that it has.
+      acceptor_(control_.safekeeper_id, control_.acceptor, std::max(control_.flushed_lsn, control_.acceptor.commit_lsn)),
+      keeping_{.residency = control_.evicted       ? Residency::kEvicted
+                            : control_.clean_close ? Residency::kClosed
+                                                   : Residency::kRecovering,
+               .local_start_lsn = control_.local_start_lsn,
+               .verify_lsn = control_.verify_lsn,
+               .backup_lsn = control_.backup_lsn,
+               .remote_consistent_lsn = control_.remote_consistent_lsn} {}
 
 Timeline::~Timeline() {
-  if (!environment_.disk->exists(folder() / kControlFileName)) return;  // deleted
-  flush();
-  const std::scoped_lock lock(control_mutex_);
-  const Status written = write_control(acceptor_.state(), acceptor_.flush_lsn(), storage_->verify_lsn());
-  if (!written) log::warn("timeline closed without writing its positions down", {{"error", written.error()}});
+  if (!storage_ || !environment_.disk->exists(folder() / kControlFileName)) return;  // closed, or deleted
+  if (const Status closed = close_locked(); !closed) {
+    log::warn("timeline closed without writing its positions down", {{"error", closed.error()}});
+  }
+}
+
+AcceptorState Timeline::state_now() const {
+  const std::lock_guard lock(state_mutex_);
+  return acceptor_.state();
 }
 
 Timeline::View Timeline::view() const {
@@ -72,7 +95,11 @@ Timeline::View Timeline::view() const {
           .flush_lsn = acceptor_.flush_lsn(),
           .commit_lsn = state.commit_lsn,
           .history = state.history,
-          .committed_history = acceptor_.committed_history()};
+          .committed_history = acceptor_.committed_history(),
+          .residency = keeping_.residency,
+          .local_start_lsn = keeping_.local_start_lsn,
+          .backup_lsn = keeping_.backup_lsn,
+          .remote_consistent_lsn = keeping_.remote_consistent_lsn};
 }
 
 Status Timeline::check_running() const {
@@ -109,6 +136,7 @@ Result<wire::VoteReply> Timeline::vote(const wire::VoteRequest& request) {
   {
     const std::lock_guard write_lock(write_mutex_);
     HELIUM_TRY(check_running());
+    HELIUM_TRY(open_locked());
     if (!planted(Bug::kVoteBeforeFlush)) flush_locked();
     const std::lock_guard control_lock(control_mutex_);
     {
@@ -138,6 +166,7 @@ Result<wire::AppendReply> Timeline::elected(const wire::Elected& message) {
   {
     const std::lock_guard write_lock(write_mutex_);
     HELIUM_TRY(check_running());
+    HELIUM_TRY(open_locked());
     flush_locked();
     Result<Acceptor::ElectedDecision> decision = fail(ErrorCode::kInternal, "");
     {
@@ -184,16 +213,34 @@ Result<wire::AppendReply> Timeline::adopt(const Acceptor::ElectedDecision& decis
   return acceptor_.progress();
 }
 
-Status Timeline::write_control(const AcceptorState& state, Lsn flushed_lsn, Lsn verify_lsn) {
+Status Timeline::write_control(const AcceptorState& state, Lsn flushed_lsn, Lsn verify_lsn,
+                               const std::function<void(ControlFile& next)>& also) {
   ControlFile next = control_;
   next.acceptor = state;
   next.flushed_lsn = flushed_lsn;
   next.verify_lsn = verify_lsn;
+  {
+    const std::lock_guard lock(state_mutex_);
+    next.backup_lsn = keeping_.backup_lsn;
+    next.remote_consistent_lsn = keeping_.remote_consistent_lsn;
+  }
+  if (also) also(next);
   HELIUM_TRY(environment_.disk->replace_file(folder() / kControlFileName, encode_control_file(next)));
   // Ids and versions are read without a lock: they stay untouched.
   control_.acceptor = state;
   control_.flushed_lsn = flushed_lsn;
   control_.verify_lsn = verify_lsn;
+  control_.local_start_lsn = next.local_start_lsn;
+  control_.backup_lsn = next.backup_lsn;
+  control_.remote_consistent_lsn = next.remote_consistent_lsn;
+  control_.evicted = next.evicted;
+  control_.partial_object = next.partial_object;
+  control_.clean_close = next.clean_close;
+  {
+    const std::lock_guard lock(state_mutex_);
+    keeping_.local_start_lsn = next.local_start_lsn;
+    keeping_.verify_lsn = verify_lsn;
+  }
   control_written_ = now();
   return {};
 }
@@ -202,6 +249,7 @@ Status Timeline::append(const wire::Append& append) {
   const auto begin = now();
   const std::lock_guard write_lock(write_mutex_);
   HELIUM_TRY(check_running());
+  HELIUM_TRY(open_locked());
   size_t skip = 0;
   {
     const std::lock_guard lock(state_mutex_);
@@ -248,7 +296,7 @@ wire::AppendReply Timeline::flush() {
   {
     const std::lock_guard write_lock(write_mutex_);
     const Lsn flush_before = acceptor_.flush_lsn();  // only writers change it
-    rose = flush_locked();
+    if (storage_) rose = flush_locked();
     const std::lock_guard lock(state_mutex_);
     reply = acceptor_.progress();
     progressed = reply.flush_lsn != flush_before;
@@ -285,10 +333,12 @@ void Timeline::measure_commit() {
 
 Status Timeline::catch_up(const HostPort& peer, uint32_t generation, uint64_t log_term, const TermHistory& history,
                           Lsn upto_lsn) {
+  const Writer writer(*this);
   Lsn from;
   {
     const std::lock_guard write_lock(write_mutex_);
     HELIUM_TRY(check_running());
+    HELIUM_TRY(open_locked());
     flush_locked();
     Result<Acceptor::ElectedDecision> decision = fail(ErrorCode::kInternal, "");
     {
@@ -339,6 +389,7 @@ Result<wire::MembershipReply> Timeline::change_membership(Decide decide) {
   {
     const std::lock_guard write_lock(write_mutex_);
     HELIUM_TRY(check_running());
+    HELIUM_TRY(open_locked());
     flush_locked();  // what was written counts in what is answered
     const std::lock_guard control_lock(control_mutex_);
     {
@@ -432,22 +483,37 @@ void Timeline::notify() {
 }
 
 void Timeline::housekeep() {
-  if (Status prepared = storage_->prepare_next_segment(); !prepared) {
-    // The writer will try again when it gets there, and tell the proposer.
-    log::warn("cannot prepare the next WAL segment", {{"timeline", to_string(id())}, {"error", prepared.error()}});
+  if (!recovered_) return;
+  std::shared_ptr<WalStorage> storage;
+  uint64_t opening = 0;
+  {
+    const std::lock_guard write_lock(write_mutex_);
+    storage = storage_;
+    opening = openings_;
   }
-  // WAL first: verify_lsn and flushed_lsn of one moment. Nobody waits for the control file but elections.
+  if (storage) {
+    if (Status prepared = storage->prepare_next_segment(); !prepared) {
+      // The writer will try again when it gets there, and tell the proposer.
+      log::warn("cannot prepare the next WAL segment", {{"timeline", to_string(id())}, {"error", prepared.error()}});
+    }
+  }
+  // Nobody waits for the control file but elections.
   const std::lock_guard control_lock(control_mutex_);
-  if (now() - control_written_ < kControlInterval) return;
+  if (now() - control_written_ < kControlInterval || openings_ != opening) return;
   AcceptorState state;
   Lsn flushed;
+  bool moved = false;
   {
     const std::lock_guard lock(state_mutex_);
     state = acceptor_.state();
     flushed = acceptor_.flush_lsn();
+    moved = flushed != control_.flushed_lsn || state != control_.acceptor ||
+            keeping_.backup_lsn != control_.backup_lsn ||
+            keeping_.remote_consistent_lsn != control_.remote_consistent_lsn;
   }
-  if (flushed == control_.flushed_lsn && state == control_.acceptor) return;
-  const Lsn verify = std::min(storage_->verify_lsn(), flushed);
+  if (!moved) return;
+  // WAL first: verify_lsn and flushed_lsn of one moment. A closed timeline's do not move.
+  const Lsn verify = control_.clean_close || !storage ? control_.verify_lsn : std::min(storage->verify_lsn(), flushed);
   if (Status written = write_control(state, flushed, verify); !written) {
     log::warn("cannot write positions down", {{"timeline", to_string(id())}, {"error", written.error()}});
     control_written_ = now();

@@ -25,18 +25,6 @@ std::string place_name(Lsn lsn) {
                      pg::wal_segment_offset(lsn));
 }
 
-// Whole, synced, then under its name.
-Status create_segment(Disk& disk, const std::filesystem::path& folder, uint64_t segno, ByteView head) {
-  const std::filesystem::path path = segment_path(folder, segno);
-  std::filesystem::path temporary = path;
-  temporary += ".tmp";
-  if (Status filled = disk.create_filled(temporary, head, pg::kWalSegmentSize); !filled) {
-    return fail(std::move(filled).error().context(fmt::format("create WAL segment '{}'", path.string())));
-  }
-  HELIUM_TRY(disk.rename(temporary, path));
-  return disk.sync_folder(folder);
-}
-
 // The end of the last byte in [from, end) of the file that is not zero; `from` if all are.
 Result<uint64_t> last_nonzero(const OpenFile& file, uint64_t from, uint64_t end) {
   Bytes chunk(kChunk);
@@ -70,10 +58,28 @@ Status WalStorage::create(Disk& disk, const std::filesystem::path& folder, Lsn s
   return create_segment(disk, folder, pg::wal_segment_number(start), head);
 }
 
+// Whole, synced, then under its name.
+Status WalStorage::create_segment(Disk& disk, const std::filesystem::path& folder, uint64_t segno, ByteView head) {
+  const std::filesystem::path path = segment_path(folder, segno);
+  std::filesystem::path temporary = path;
+  temporary += ".tmp";
+  if (Status filled = disk.create_filled(temporary, head, pg::kWalSegmentSize); !filled) {
+    return fail(std::move(filled).error().context(fmt::format("create WAL segment '{}'", path.string())));
+  }
+  HELIUM_TRY(disk.rename(temporary, path));
+  return disk.sync_folder(folder);
+}
+
 Result<std::unique_ptr<WalStorage>> WalStorage::open(std::shared_ptr<Disk> disk, const std::filesystem::path& folder,
                                                      const Recovery& recovery) {
   std::unique_ptr<WalStorage> storage(new WalStorage(std::move(disk), folder, recovery.verify_lsn));
-  HELIUM_TRY(storage->recover(recovery));
+  if (recovery.is_exact) {
+    storage->decoder_ = pg::WalStreamDecoder(recovery.flushed_lsn);
+    storage->end_of_bytes_ = recovery.flushed_lsn;
+    storage->verify_lsn_ = recovery.verify_lsn;
+  } else {
+    HELIUM_TRY(storage->recover(recovery));
+  }
   return storage;
 }
 
@@ -86,6 +92,10 @@ Status WalStorage::recover(const Recovery& recovery) {
     const auto file = disk_->open_file(segment_path(folder_, pg::wal_segment_number(at)), Disk::Access::kRead);
     if (!file) {
       if (file.error().code != ErrorCode::kNotFound) return fail(file.error());
+      if (at == recovery.verify_lsn && pg::wal_segment_offset(at) != 0) {
+        return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {} is missing", folder_.string(),
+                                                     place_name(at)));
+      }
       break;
     }
     const uint32_t offset = pg::wal_segment_offset(at);
@@ -278,6 +288,11 @@ Status WalStorage::prepare_next_segment() {
   if (!disk_->exists(segment_path(folder_, next))) HELIUM_TRY(create_segment(*disk_, folder_, next, {}));
   prepared_segment_ = next;
   return {};
+}
+
+void WalReader::close() {
+  segment_.reset();
+  segment_number_.reset();
 }
 
 Status WalReader::read(Lsn start, MutableByteView bytes) {

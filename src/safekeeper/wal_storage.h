@@ -34,9 +34,13 @@ class WalStorage {
   // The first segment of a timeline that starts at `start` (rule 10). Durable on return.
   static Status create(Disk& disk, const std::filesystem::path& folder, Lsn start, uint64_t system_id, int pg_version);
 
+  // A segment whose first bytes are `head`, zeros behind; replaces what is there. Durable on return.
+  static Status create_segment(Disk& disk, const std::filesystem::path& folder, uint64_t segno, ByteView head);
+
   struct Recovery {
     Lsn verify_lsn;   // a record end; read from here on
     Lsn flushed_lsn;  // WAL up to here was synced for sure
+    bool is_exact = false;  // and there is no whole record behind it: nothing is read
   };
   static Result<std::unique_ptr<WalStorage>> open(std::shared_ptr<Disk> disk, const std::filesystem::path& folder,
                                                   const Recovery& recovery);
@@ -94,6 +98,8 @@ class WalReader {
       : disk_(std::move(disk)), folder_(std::move(folder)) {}
   // All bytes [start, start + bytes.size()). Errors: kLsnTooOld when a segment is not there, kIo, kTruncated.
   Status read(Lsn start, MutableByteView bytes);
+  // Lets go of the open file.
+  void close();
 
  private:
   const std::shared_ptr<Disk> disk_;

@@ -196,7 +196,7 @@ def put_on(cluster, number, mount_point):
 
 
 def test_a_full_disk_at_one_safekeeper_is_no_outage(make_cluster, small_disk):
-    cluster = make_cluster(start=False)
+    cluster = make_cluster(start=False, init_options=["--object-store", "none"])
     cluster.expect_log(".")
     cluster.init()
     put_on(cluster, 1, small_disk)

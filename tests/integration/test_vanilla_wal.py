@@ -12,10 +12,16 @@ SEGMENT = re.compile(r"[0-9A-F]{24}")
 
 
 def wal_folder(cluster, timeline_id, safekeeper=1):
-    folder = cluster.repo / "safekeepers" / f"sk{safekeeper}"
-    found = [path.parent for path in folder.rglob("*") if SEGMENT.fullmatch(path.name) and timeline_id in str(path)]
-    assert found, f"no WAL segments of {timeline_id} in {folder}"
-    return found[0]
+    """A folder of links to all WAL of a timeline: what is in the object store, and what the safekeeper has on its disk."""
+    linked = cluster.folder / f"wal-{timeline_id}-sk{safekeeper}"
+    linked.mkdir(exist_ok=True)
+    for folder in (cluster.repo / "object_store" / "wal", cluster.repo / "safekeepers" / f"sk{safekeeper}"):
+        for path in folder.rglob("*"):
+            if SEGMENT.fullmatch(path.name) and timeline_id in str(path):
+                (linked / path.name).unlink(missing_ok=True)
+                (linked / path.name).symlink_to(path)
+    assert any(linked.iterdir()), f"no WAL segments of {timeline_id} at safekeeper {safekeeper}"
+    return linked
 
 
 def waldump(folder, start, end=None):
