@@ -4,6 +4,7 @@
 #ifdef HELIUM_SAFEKEEPER
 
 #include <fstream>
+#include <sstream>
 
 #include "broker/server.h"
 #include "io/durable_file.h"
@@ -333,6 +334,32 @@ TEST(Cluster, WithoutAComputeMembersCatchUpFromPeersAndFindTheCommitThemselves) 
   EXPECT_TRUE(eventually([&] { return cluster.field(3, "commit_lsn") == to_string(maker.end()); })) << cluster.status(3);
 }
 
+// All threads of it: the signal's way to the last one takes a moment.
+bool is_stopped(pid_t pid) {
+  for (const auto& thread : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
+    std::ifstream file(thread.path() / "stat");
+    const std::string stat{std::istreambuf_iterator<char>(file), {}};
+    const size_t name_end = stat.rfind(')');
+    if (name_end == std::string::npos || stat.compare(name_end, 3, ") T") != 0) return false;
+  }
+  return true;
+}
+
+// What the kernel holds for a connection to `port` of this machine that has not been read by the process there.
+uint64_t bytes_waiting(uint16_t port) {
+  std::ifstream table("/proc/net/tcp");
+  const std::string local = fmt::format(":{:04X}", port);
+  uint64_t waiting = 0;
+  std::string number, from, to, state, queues;
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream(line) >> number >> from >> to >> state >> queues;  // queues: TX:RX, hexadecimal
+    constexpr const char* kEstablished = "01";
+    if (!from.ends_with(local) || state != kEstablished) continue;
+    waiting += std::stoull(queues.substr(queues.find(':') + 1), nullptr, 16);
+  }
+  return waiting;
+}
+
 // Goal: what a compute's last breath has put on a majority is found committed with nobody alive to say so.
 // Method: safekeepers 1 and 2 are frozen while the last records are in their sockets, the proposer dies, they wake up.
 TEST(Cluster, TheLastBreathOfAComputeIsFoundCommitted) {
@@ -352,9 +379,10 @@ TEST(Cluster, TheLastBreathOfAComputeIsFoundCommitted) {
     cluster.kill(3, SIGKILL);
     cluster.kill(1, SIGSTOP);
     cluster.kill(2, SIGSTOP);
+    for (int n : {1, 2}) ASSERT_TRUE(eventually([&] { return is_stopped(cluster.pid(n)); }));
     const Lsn at = maker.end();
     proposer.append(at, maker.record(1000));
-    std::this_thread::sleep_for(50ms);  // it is sent at once
+    for (int n : {1, 2}) ASSERT_TRUE(eventually([&] { return bytes_waiting(cluster.pg(n).port) >= 1000; }));
     EXPECT_EQ(proposer.commit_lsn(), at);
   }
   cluster.kill(1, SIGCONT);

@@ -152,6 +152,7 @@ class Cluster {
       return answer && answer->status == 200;
     }));
   }
+  pid_t pid(int n) const { return nodes_.at(n - 1).pid; }
   // Sends the signal; waits for the end unless it is SIGSTOP or SIGCONT. Returns the exit status.
   int kill(int n, int signal) {
     Node& node = nodes_.at(n - 1);
