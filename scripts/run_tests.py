@@ -213,6 +213,9 @@ def run_integration_tests(names, quick):
                 continue
             problems = [*case.findall("failure"), *case.findall("error")]
             output = "\n".join(f"{problem.get('message', '')}\n{problem.text or ''}" for problem in problems)
+            # What a test printed as HELIUM_NAME=value is what it is replayed with.
+            printed = case.findtext("system-out") or ""
+            output += "".join(f"\n{line}" for line in printed.splitlines() if line.startswith("HELIUM_"))
             tally.add(f"{case.get('classname')}::{case.get('name')}", not problems, output)
 
 

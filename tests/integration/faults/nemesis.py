@@ -22,6 +22,10 @@ class Nemesis:
                 self.take_over, self.cut_clients, self.kill_postmaster]
         return [fault() for fault in self.rng.sample(menu, self.rng.randint(1, 3))]
 
+    def duration_s(self):
+        """How long they last is a part of the schedule. The long ones outlast the daemons' own timeouts."""
+        return self.rng.uniform(4, 9) if self.rng.random() < 0.1 else self.rng.uniform(0.2, 2)
+
     def end(self):
         self.rules = []
         return self.system.heal()

@@ -32,14 +32,17 @@ def test_twenty_rounds_of_faults_lose_nothing_and_double_nothing(make_cluster_of
             wait_for_progress(ledger.acknowledged, ROWS_BEFORE, f"round {round_number}, before the faults", ledger.state)
             faults = nemesis.begin()
             print(f"round {round_number}: {', '.join(faults)}", flush=True)
-            time.sleep(rng.uniform(0.2, 2.0))  # how long they last is a part of the schedule
+            time.sleep(nemesis.duration_s())
             for name, message in nemesis.end():
                 print(f"    endpoint {name} did not start: {message.splitlines()[0] if message else ''}")
             endpoint = system.writable_endpoint(rng)
             wait_for_progress(ledger.acknowledged, ROWS_AFTER, f"round {round_number}, after {faults}", ledger.state)
             ledger.pause(PATIENCE_S)
             endpoint = system.writable_endpoint(rng)
-            acknowledged, unknown = ledger.audit(endpoint)
+            try:
+                acknowledged, unknown = ledger.audit(endpoint)
+            except AssertionError as error:
+                raise AssertionError(f"round {round_number}, after {faults}: {error}") from error
             print(f"    on {endpoint.name}: {acknowledged} acknowledged, {unknown} unknown, {time.monotonic() - began:.1f} s", flush=True)
             ledger.resume()
         ledger.pause(PATIENCE_S)

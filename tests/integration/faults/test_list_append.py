@@ -32,7 +32,7 @@ def run(make_cluster_of, folder, level, seed, rounds):
             wait_for_progress(workload.acknowledged, 60, f"round {round_number}, before the faults", workload.state)
             faults = nemesis.begin()
             print(f"round {round_number}: {', '.join(faults)}", flush=True)
-            time.sleep(rng.uniform(0.2, 2.0))  # how long they last is a part of the schedule
+            time.sleep(nemesis.duration_s())
             nemesis.end()
             system.writable_endpoint(rng)
             wait_for_progress(workload.acknowledged, 60, f"round {round_number}, after {faults}", workload.state)
