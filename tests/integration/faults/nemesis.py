@@ -4,22 +4,23 @@ A menu is a list of functions of (system, rng) that begin one fault and return w
 from the given rng, so that a seed names a whole schedule; what processes do at the same time is theirs.
 """
 
-from network import SAFEKEEPERS, around
-from system import DAEMONS, ENDPOINTS
+from network import around
+from system import ENDPOINTS
 
 LINK_MODES = ["cut", "hole", "hole_out", "hole_in", "half_open", "half_open_in"]
 
 
 class Nemesis:
-    def __init__(self, system, rng):
+    def __init__(self, system, rng, replacements=3):
         self.system = system
+        self.replacements_left = replacements if "replace" in system.cluster.helium("safekeeper", "--help") else 0
         self.rng = rng
         self.rules = []
 
     def begin(self):
         """One to three faults at once; what they are."""
         menu = [self.kill, self.kill, self.freeze, self.freeze, self.cut_link, self.cut_link, self.isolate, self.delay,
-                self.take_over, self.cut_clients, self.kill_postmaster]
+                self.take_over, self.cut_clients, self.kill_postmaster, self.replace_safekeeper]
         return [fault() for fault in self.rng.sample(menu, self.rng.randint(1, 3))]
 
     def duration_s(self):
@@ -28,7 +29,9 @@ class Nemesis:
 
     def end(self):
         self.rules = []
-        return self.system.heal()
+        failed_starts = self.system.heal()
+        self.system.finish_replacement(self.rng)
+        return failed_starts
 
     def add_rules(self, rules):
         self.rules = [*rules, *self.rules]
@@ -42,7 +45,7 @@ class Nemesis:
         kind = rng.choice(["one", "one", "two", "three", "pageserver", "storage_broker", "compute", "compute"])
         count = {"one": 1, "two": 2, "three": 3}.get(kind)
         if count:
-            return rng.sample(SAFEKEEPERS, count)
+            return rng.sample(self.system.safekeepers(), count)
         if kind == "compute":
             running = self.system.running_endpoints()
             return [running[-1].name] if running else [rng.choice(ENDPOINTS)]
@@ -69,22 +72,23 @@ class Nemesis:
 
     def cut_link(self):
         """Between two daemons, as the source sees it."""
-        source = self.rng.choice(["pageserver", *SAFEKEEPERS, *ENDPOINTS, *ENDPOINTS])
-        targets = {"pageserver": [*SAFEKEEPERS, "storage_broker"], "a": [*SAFEKEEPERS, "pageserver"], "b": [*SAFEKEEPERS, "pageserver"]}
-        target = self.rng.choice([name for name in targets.get(source, [*SAFEKEEPERS, "storage_broker"]) if name != source])
+        safekeepers = self.system.safekeepers()
+        source = self.rng.choice(["pageserver", *safekeepers, *ENDPOINTS, *ENDPOINTS])
+        others = "pageserver" if source in ENDPOINTS else "storage_broker"
+        target = self.rng.choice([name for name in [*safekeepers, others] if name != source])
         mode = self.rng.choice(LINK_MODES)
         self.add_rules([(source, target, mode)])
         return f"{mode} {source} -> {target}"
 
     def isolate(self):
         """All links of one daemon, clients' excepted."""
-        name = self.rng.choice([*DAEMONS, *ENDPOINTS, *ENDPOINTS])
+        name = self.rng.choice([*self.system.daemons(), *ENDPOINTS, *ENDPOINTS])
         mode = self.rng.choice(LINK_MODES)
         self.add_rules([(source, target, mode) for source, target, _ in around(name, mode) if source != "*" or name not in ENDPOINTS])
         return f"{mode} around {name}"
 
     def delay(self):
-        name = self.rng.choice([*DAEMONS, *ENDPOINTS])
+        name = self.rng.choice([*self.system.daemons(), *ENDPOINTS])
         milliseconds = self.rng.choice([2, 10, 50])
         self.add_rules(around(name, "delay", milliseconds))
         return f"{milliseconds} ms around {name}"
@@ -102,3 +106,11 @@ class Nemesis:
         name = self.rng.choice(idle)
         self.system.begin_start(name)
         return f"start {name}"
+
+    def replace_safekeeper(self):
+        if self.replacements_left == 0 or self.system.replacing is not None:
+            return self.kill()
+        self.replacements_left -= 1
+        old = self.rng.choice(self.system.safekeepers())
+        new = self.system.begin_replacement(old)
+        return f"replace {old} by {new}"

@@ -5,6 +5,7 @@ the pids of their pid files.
 """
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -14,9 +15,8 @@ import time
 import psycopg
 
 from harness import HeliumError, http, pid_alive
-from network import SAFEKEEPERS, ProxiedCluster
+from network import ProxiedCluster
 
-DAEMONS = (*SAFEKEEPERS, "pageserver", "storage_broker")
 ENDPOINTS = ("a", "b")
 
 # How long nothing at all may happen before a test gives up. On an idle machine everything here takes a second or two.
@@ -53,13 +53,24 @@ class System:
         self.killed = set()
         self.frozen = []  # pids
         self.starting = []  # (endpoint, process of `helium endpoint start`)
+        self.replacing = None  # (arguments, process) of `helium safekeeper replace`
+
+    # --- what there is
+
+    def safekeepers(self):
+        """The names of those that are members; replaced ones are not."""
+        config = json.loads((self.cluster.repo / "config.json").read_text())
+        return [f"sk{each['id']}" for each in config["safekeepers"] if each.get("role", "active") == "active"]
+
+    def daemons(self):
+        return [*self.safekeepers(), "pageserver", "storage_broker"]
 
     # --- processes
 
     def pid_of(self, name):
         """None if it does not run."""
         with contextlib.suppress(OSError, ValueError):
-            pid = self.cluster.pid(name) if name in DAEMONS else self.cluster.endpoints[name].agent_pid
+            pid = self.cluster.endpoints[name].agent_pid if name in ENDPOINTS else self.cluster.pid(name)
             return pid if pid_alive(pid) else None
         return None
 
@@ -103,10 +114,12 @@ class System:
 
     def begin_start(self, name):
         """Starts an endpoint in the background; whichever holds the branch loses it. May fail while faults last."""
-        self.starting.append((name, subprocess.Popen(
-            [self.cluster.bin / "helium", "endpoint", "start", name], cwd=self.cluster.folder, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={key: value for key, value in os.environ.items() if key != "HELIUM_REPO_DIR"})))
+        self.starting.append((name, self.in_background("endpoint", "start", name)))
+
+    def in_background(self, *arguments):
+        return subprocess.Popen([self.cluster.bin / "helium", *arguments], cwd=self.cluster.folder,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env={key: value for key, value in os.environ.items() if key != "HELIUM_REPO_DIR"})
 
     def finish_starts(self):
         """Returns what failed: (endpoint, message)."""
@@ -145,13 +158,38 @@ class System:
             time.sleep(0.05)
         raise AssertionError(f"no endpoint commits: {reasons[-3:]}")
 
+    # --- safekeepers
+
+    def begin_replacement(self, old):
+        """Another safekeeper, with an empty disk, takes the place of this one, while faults last."""
+        config = json.loads((self.cluster.repo / "config.json").read_text())
+        new = max(each["id"] for each in config["safekeepers"]) + 1
+        arguments = ("safekeeper", "replace", old.removeprefix("sk"), str(new))
+        self.replacing = (arguments, self.in_background(*arguments))
+        return f"sk{new}"
+
+    def finish_replacement(self, rng):
+        """The command may have failed, or is killed; then another one goes on from where it was."""
+        if self.replacing is None:
+            return
+        arguments, process = self.replacing
+        self.replacing = None
+        if rng.random() < 0.5:
+            process.kill()
+        _, message = process.communicate(timeout=2 * PATIENCE_S)
+        deadline = time.monotonic() + PATIENCE_S
+        while process.returncode != 0:
+            process = self.in_background(*arguments)
+            _, message = process.communicate(timeout=2 * PATIENCE_S)
+            assert time.monotonic() < deadline or process.returncode == 0, f"{' '.join(arguments)}: {message}"
+
     # --- the end of a round
 
     def heal(self):
         """Network, frozen processes, killed ones: all as it was, but for who runs the branch."""
         self.thaw()
         self.network.heal()
-        gone = {name for name in DAEMONS if self.pid_of(name) is None}
+        gone = {name for name in self.daemons() if self.pid_of(name) is None}
         assert gone <= self.killed, f"ended by themselves: {sorted(gone - self.killed)}"
         self.killed.clear()
         if gone:

@@ -64,5 +64,5 @@ def finish(system, ledger, rng):
     fresh.amcheck()
 
     def positions():
-        return {system.cluster.safekeeper(n)["flush_lsn"] for n in (1, 2, 3)}
+        return {system.cluster.safekeeper(int(name.removeprefix("sk")))["flush_lsn"] for name in system.safekeepers()}
     wait_until(lambda: len(positions()) == 1, PATIENCE_S, "all safekeepers holding the same WAL")
