@@ -9,6 +9,8 @@ import os
 import random
 import time
 
+import pytest
+
 from harness import wait_until
 from ledger import Ledger, create_tables
 from nemesis import Nemesis
@@ -66,3 +68,25 @@ def finish(system, ledger, rng):
     def positions():
         return {system.cluster.safekeeper(int(name.removeprefix("sk")))["flush_lsn"] for name in system.safekeepers()}
     wait_until(lambda: len(positions()) == 1, PATIENCE_S, "all safekeepers holding the same WAL")
+
+
+def test_the_audit_sees_what_is_lost_doubled_foreign_or_half(cluster, folder):
+    endpoint = cluster.endpoint()
+    create_tables(endpoint)
+    ledger = Ledger([endpoint], folder / "books", 1, writers=2)
+    ledger.start()
+    wait_for_progress(ledger.acknowledged, 20, "some rows", ledger.state)
+    ledger.pause(PATIENCE_S)
+    ledger.stop()
+    assert ledger.audit(endpoint)[1] == 0
+    endpoint.sql("CREATE TABLE was AS SELECT * FROM ledger")
+    for damage, complaint in [
+        ("DELETE FROM ledger WHERE (writer, n) = (1, 2)", r"acknowledged and missing: \[\(1, 2\)\]"),
+        ("INSERT INTO ledger SELECT * FROM ledger WHERE (writer, n) = (2, 1)", r"twice: \[\(2, 1\)\]"),
+        ("INSERT INTO ledger VALUES (1, 100000)", "never written and there"),
+        ("UPDATE accounts SET balance = balance + 1 WHERE id = 3", "balances"),
+    ]:
+        endpoint.sql(damage)
+        with pytest.raises(AssertionError, match=complaint):
+            ledger.audit(endpoint)
+        endpoint.sql("TRUNCATE ledger; INSERT INTO ledger SELECT * FROM was")
