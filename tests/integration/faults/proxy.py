@@ -35,28 +35,52 @@ BUFFERED_MAX = 1024 * 1024
 
 
 class Programs:
-    """Finds the daemon that a socket belongs to. Those found before are looked at first: a full search takes long."""
+    """Finds the daemon that a socket belongs to.
+
+    A full search takes long, and all connections wait for it. So daemons found before are looked at first, and processes
+    that are none and have run for a while (one that was just forked may become a daemon) are not looked at for a while.
+    """
+
+    FORGET_AFTER_S = 20
+    SETTLED_AFTER_S = 10
 
     def __init__(self, folder):
         self.folder = os.fsencode(folder)
         self.known = {}  # pid -> name
+        self.strangers = set()
+        self.strangers_since = 0.0
 
     def owner(self, address):
+        """Its name, or CLIENTS; None if the other end has gone already."""
         inode = self.inode(address)
         if inode is None:
-            return CLIENTS
+            return None
         for pid in list(self.known):
             if self.name(pid) != self.known[pid]:
                 del self.known[pid]
             elif self.has(pid, inode):
                 return self.known[pid]
-        for pid in (int(path.name) for path in pathlib.Path("/proc").glob("[0-9]*")):
-            name = None if pid in self.known else self.name(pid)
+        if time.monotonic() > self.strangers_since + self.FORGET_AFTER_S:
+            self.strangers, self.strangers_since = set(), time.monotonic()
+        for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
+            if pid in self.known or pid in self.strangers:
+                continue
+            name = self.name(pid)
             if name:
                 self.known[pid] = name
                 if self.has(pid, inode):
                     return name
+            elif self.has_settled(pid):
+                self.strangers.add(pid)
         return CLIENTS
+
+    def has_settled(self, pid):
+        try:
+            started = int(pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+        except OSError:
+            return False
+        uptime = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return uptime - started / os.sysconf("SC_CLK_TCK") > self.SETTLED_AFTER_S
 
     @staticmethod
     def inode(address):
@@ -233,6 +257,9 @@ class Proxy:
         accepted.setblocking(False)
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         source = self.programs.owner(address) if name in self.daemons else CLIENTS
+        if source is None:
+            accepted.close()
+            return
         rule = self.rule_for(source, name)
         connection = Connection(self, source, name, accepted)
         if rule and rule[2] in ("cut", "half_open", "half_open_in"):
