@@ -1,17 +1,12 @@
-// Small things that the tests of this folder share: records put together by hand, pages, the recorded WAL.
+// Small things that the tests of this folder share: records put together by hand, pages.
 
 #pragma once
-
-#include <zstd.h>
-
-#include <fstream>
-#include <iterator>
-#include <string>
 
 #include <gtest/gtest.h>
 
 #include "pg/page.h"
 #include "redo/oracle.h"
+#include "redo/recorded_wal.h"
 #include "redo/rmgr_redo.h"
 
 namespace helium::redo::testing {
@@ -21,7 +16,7 @@ inline const pg::RelTag kRel{1663, 5, 16385, pg::Fork::kMain};
 // A record with bytes of its own.
 struct TestRecord {
   Bytes main;
-  std::array<Bytes, 5> block_data;
+  std::array<Bytes, 8> block_data;
   pg::DecodedRecord record;
 
   TestRecord(pg::Rmgr rmgr, uint8_t info, Bytes main_data, uint32_t xid = 700) : main(std::move(main_data)) {
@@ -81,18 +76,6 @@ inline Bytes heap_tuple_data(std::string_view body) {
   const ByteView text = as_bytes(body);
   data.insert(data.end(), text.begin(), text.end());
   return data;
-}
-
-// The WAL of tests/redo_oracle/fixture.sql.
-inline Bytes recorded_wal() {
-  std::ifstream file(HELIUM_SOURCE_DIR "/src/redo/testdata/workload_15.wal.zst", std::ios::binary);
-  const std::string packed((std::istreambuf_iterator<char>(file)), {});
-  const auto size = ZSTD_getFrameContentSize(packed.data(), packed.size());
-  if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN) return {};
-  Bytes wal(size);
-  const size_t got = ZSTD_decompress(wal.data(), wal.size(), packed.data(), packed.size());
-  if (ZSTD_isError(got) || got != wal.size()) return {};
-  return wal;
 }
 
 }  // namespace helium::redo::testing

@@ -1,0 +1,9 @@
+// Fuzzes redo of HEAP2 records: fuzz_recorded.h.
+
+#include "redo/fuzz_recorded.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  static const helium::redo::testing::RecordedFuzz fuzz(helium::pg::Rmgr::kHeap2, "workload_15");
+  fuzz.run(data, size);
+  return 0;
+}
