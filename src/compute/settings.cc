@@ -11,9 +11,6 @@
 namespace helium::compute {
 namespace {
 
-// Resource managers whose records carry the page after the change, because storage does not replay them natively.
-constexpr std::string_view kCheckedRmgrs = "gin,gist,hash,spgist,brin,generic";
-
 std::string lower(std::string_view text) {
   std::string result(text);
   std::ranges::transform(result, result.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -167,21 +164,6 @@ std::string quote_setting(const std::string& value) {
   return quoted + "'";
 }
 
-std::string union_of_lists(const std::string& a, const std::string& b) {
-  std::vector<std::string> items;
-  for (const std::string& list : {a, b}) {
-    std::string_view rest = list;
-    while (!rest.empty()) {
-      const size_t comma = rest.find(',');
-      const std::string item = lower(trim(rest.substr(0, comma)));
-      rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
-      if (item == "all") return "all";
-      if (!item.empty() && std::ranges::find(items, item) == items.end()) items.push_back(item);
-    }
-  }
-  return fmt::format("{}", fmt::join(items, ","));
-}
-
 Status check_user_setting(const std::string& name, const std::string& value) {
   if (!valid_name(name)) {
     return fail(ErrorCode::kInvalid, fmt::format("'{}' is not the name of a PostgreSQL setting", name));
@@ -204,7 +186,6 @@ Result<PgSettings> make_settings(const SettingsInput& input) {
 
   conf += "\n# The endpoint's own\n";
   int64_t max_prepared = 0;
-  std::string consistency_checking;
   for (const auto& [name, value] : input.user) {
     HELIUM_TRY(check_user_setting(name, value));
     const std::string key = lower(name);
@@ -214,9 +195,6 @@ Result<PgSettings> make_settings(const SettingsInput& input) {
         return fail(ErrorCode::kInvalid, fmt::format("setting {} = '{}' is not a number", name, value));
       }
       max_prepared = *number;
-    } else if (key == "wal_consistency_checking") {
-      consistency_checking = value;
-      continue;  // forced below, as the union
     } else if (key == "full_page_writes") {
       const std::optional<bool> on = parse_bool(value);
       if (!on) return fail(ErrorCode::kInvalid, fmt::format("setting {} = '{}' is neither on nor off", name, value));
@@ -243,7 +221,6 @@ Result<PgSettings> make_settings(const SettingsInput& input) {
   force("wal_recycle", "off");
   force("logging_collector", "off");
   force("archive_mode", "off");
-  force("wal_consistency_checking", union_of_lists(std::string(kCheckedRmgrs), consistency_checking));
   if (input.pg_version >= 17) force("summarize_wal", "off");
   if (input.pg_version >= 18) force("io_method", "worker");
   return result;

@@ -49,7 +49,5 @@ std::string make_pg_hba();
 
 // 'value' as a quoted string of postgresql.conf.
 std::string quote_setting(const std::string& value);
-// The union of two comma-separated lists, lower case, without doubles; "all" swallows the rest.
-std::string union_of_lists(const std::string& a, const std::string& b);
 
 }  // namespace helium::compute

@@ -26,7 +26,7 @@ TEST(Settings, TheFileLayersNeedsAreOnTheCommandLine) {
   ASSERT_TRUE(settings);
   for (const char* text : {"fsync=on", "wal_sync_method=fdatasync", "restart_after_crash=off", "port=55432",
                            "listen_addresses=127.0.0.1", "unix_socket_directories=", "wal_init_zero=off",
-                           "archive_mode=off", "wal_consistency_checking=gin,gist,hash,spgist,brin,generic"}) {
+                           "archive_mode=off"}) {
     EXPECT_TRUE(forced(*settings, text)) << text;
   }
   EXPECT_FALSE(settings->full_page_writes);
@@ -74,13 +74,14 @@ TEST(Settings, FullPageWritesReachTheCheckpoint) {
   EXPECT_FALSE(make_settings(with({{"full_page_writes", "maybe"}})));
 }
 
-TEST(Settings, ConsistencyCheckingIsAUnion) {
-  EXPECT_EQ(union_of_lists("gin,gist", " Heap , gin"), "gin,gist,heap");
-  EXPECT_EQ(union_of_lists("gin", "ALL"), "all");
-  EXPECT_EQ(union_of_lists("", ""), "");
-  const Result<PgSettings> settings = make_settings(with({{"wal_consistency_checking", "all"}}));
+// Storage replays all built-in resource managers: their records need no images.
+TEST(Settings, ConsistencyCheckingIsTheUsersAlone) {
+  const Result<PgSettings> settings = make_settings(with({}));
   ASSERT_TRUE(settings);
-  EXPECT_TRUE(forced(*settings, "wal_consistency_checking=all"));
+  EXPECT_EQ(settings->postgresql_conf.find("wal_consistency_checking"), std::string::npos);
+  for (const std::string& argument : settings->command_line) EXPECT_FALSE(argument.starts_with("wal_consistency_checking"));
+  EXPECT_NE(make_settings(with({{"wal_consistency_checking", "all"}}))->postgresql_conf.find("wal_consistency_checking = 'all'\n"),
+            std::string::npos);
 }
 
 TEST(Settings, PreparedTransactionsRaiseTheirLimit) {

@@ -29,7 +29,7 @@ DELETE FROM h2 WHERE ctid < '(1,0)'::tid;
 VACUUM h2;
 CREATE TABLE h3 (k int);
 CREATE INDEX h3_k ON h3 USING hash (k);
-INSERT INTO h3 SELECT CASE WHEN g % 2 = 0 THEN 1 ELSE g END FROM generate_series(1, 60000) g;
+INSERT INTO h3 SELECT CASE WHEN g % 2 = 0 THEN 1 ELSE g END FROM generate_series(1, 30000) g;
 DELETE FROM h3 WHERE k <> 1; VACUUM h3;
 INSERT INTO h3 SELECT g FROM generate_series(1, 5000) g;
 DELETE FROM h3 WHERE ctid::text::point <@ circle '((300,0),250)'; VACUUM h3;
@@ -40,11 +40,11 @@ ALTER TABLE gi SET (autovacuum_enabled = off);
 CREATE INDEX gi_tags ON gi USING gin (tags) WITH (fastupdate = off);
 CREATE INDEX gi_txt ON gi USING gin (txt gin_trgm_ops) WITH (fastupdate = on, gin_pending_list_limit = 64);
 INSERT INTO gi SELECT g, ARRAY[1, g % 5 + 10, g + 1000], md5(g::text) FROM generate_series(1, 3000) g;
-INSERT INTO gi SELECT g, ARRAY[1, 2, g % 5 + 10], md5(g::text) FROM generate_series(3001, 40000) g;
+INSERT INTO gi SELECT g, ARRAY[1, 2, g % 5 + 10], md5(g::text) FROM generate_series(3001, 16000) g;
 DELETE FROM gi WHERE id % 7 = 0;
 VACUUM gi;
-INSERT INTO gi SELECT g, ARRAY[1, 2, g % 3 + 10], 'again' || g FROM generate_series(40001, 44000) g;
-DELETE FROM gi WHERE id BETWEEN 5000 AND 38000;
+INSERT INTO gi SELECT g, ARRAY[1, 2, g % 3 + 10], 'again' || g FROM generate_series(40001, 43000) g;
+DELETE FROM gi WHERE id BETWEEN 5000 AND 15000;
 VACUUM gi;
 VACUUM gi;
 INSERT INTO gi SELECT g, ARRAY[1, 2, g % 3 + 10], 'more' || g % 10 FROM generate_series(44001, 46000) g;
@@ -52,10 +52,10 @@ SELECT gin_clean_pending_list('gi_txt');
 CREATE TABLE gi2 (id int, tags int[]);
 INSERT INTO gi2 SELECT g, ARRAY[1] FROM generate_series(1, 300000) g;
 CREATE INDEX gi2_tags ON gi2 USING gin (tags) WITH (fastupdate = off);
-INSERT INTO gi2 SELECT g, ARRAY[1, 3] FROM generate_series(1, 60000) g;
+INSERT INTO gi2 SELECT g, ARRAY[1, 3] FROM generate_series(1, 20000) g;
 DELETE FROM gi2 WHERE id % 3 = 0;
 VACUUM gi2;
-INSERT INTO gi2 SELECT g, ARRAY[1, 3] FROM generate_series(1, 30000) g;
+INSERT INTO gi2 SELECT g, ARRAY[1, 3] FROM generate_series(1, 10000) g;
 DELETE FROM gi2 WHERE ctid < '(900,0)'::tid;
 VACUUM gi2;
 
@@ -67,18 +67,18 @@ CREATE INDEX ge_t ON ge USING gist (t gist_trgm_ops);
 INSERT INTO ge SELECT g, point(g * 17 % 1009, g * 31 % 997), int4range(g % 100, g % 100 + g % 37), md5(g::text) FROM generate_series(1, 15000) g;
 DELETE FROM ge WHERE id % 4 = 0;
 VACUUM ge;
-INSERT INTO ge SELECT g, point(g % 83, g % 79), int4range(g, g + 5), 'x' || g FROM generate_series(15001, 20000) g;
+INSERT INTO ge SELECT g, point(g % 83, g % 79), int4range(g, g + 5), 'x' || g FROM generate_series(15001, 18000) g;
 DELETE FROM ge WHERE p <@ box '((0,0),(1100,600))';
 VACUUM ge;
 VACUUM ge;
 INSERT INTO ge SELECT g, point(g * 13 % 1009, g * 7 % 997), NULL, NULL FROM generate_series(20001, 26000) g;
 CREATE TABLE gk (p point);
 CREATE INDEX gk_p ON gk USING gist (p);
-INSERT INTO gk SELECT point(g % 10, 1) FROM generate_series(1, 120) g;
+INSERT INTO gk SELECT point(g % 300, 1) FROM generate_series(1, 3000) g;
 SET enable_seqscan = off; SET enable_bitmapscan = off;
 DELETE FROM gk;
-SELECT count(*) FROM gk WHERE p <@ box '((0,0),(20,20))';
-INSERT INTO gk SELECT point(g % 10, 1) FROM generate_series(1, 400) g;
+SELECT p FROM gk WHERE p <@ box '((0,0),(400,20))';
+INSERT INTO gk SELECT point(g % 300, 1) FROM generate_series(1, 3000) g;
 RESET enable_seqscan; RESET enable_bitmapscan;
 
 -- SP-GiST: quad and k-d trees, radix trees with long common prefixes, nulls, redirects and their end.
@@ -106,7 +106,7 @@ INSERT INTO sp2 SELECT repeat('p', g % 300) || chr(33 + g % 90) || g FROM genera
 CREATE TABLE sp3 (t text);
 CREATE INDEX sp3_t ON sp3 USING spgist (t);
 INSERT INTO sp3 SELECT chr(1000 + g) || repeat('q', 200) || n FROM generate_series(1, 700) g, generate_series(1, 3) n;
-INSERT INTO sp3 SELECT 'k' || chr(1000 + g * 37 % 5000) || repeat('q', g % 100) || n FROM generate_series(1, 3000) g, generate_series(1, 3) n;
+INSERT INTO sp3 SELECT 'k' || chr(1000 + g * 37 % 5000) || repeat('q', g % 100) || n FROM generate_series(1, 3000) g, generate_series(1, 2) n;
 
 -- BRIN: summaries that grow out of their page, more ranges than a map page holds, ranges taken back.
 CREATE TABLE br (id int, t text, x int) WITH (fillfactor = 10);
@@ -114,7 +114,7 @@ INSERT INTO br SELECT g, repeat('t', g % 300), g FROM generate_series(1, 4000) g
 CREATE INDEX br_id ON br USING brin (id, t) WITH (pages_per_range = 1);
 CREATE INDEX br_mm ON br USING brin (x int4_minmax_multi_ops) WITH (pages_per_range = 2, autosummarize = off);
 CREATE INDEX br_bl ON br USING brin (x int4_bloom_ops) WITH (pages_per_range = 16);
-INSERT INTO br SELECT g, repeat('u', g % 2000), g * 7 FROM generate_series(4001, 14000) g;
+INSERT INTO br SELECT g, repeat('u', g % 2000), g * 7 FROM generate_series(4001, 10000) g;
 SELECT brin_summarize_new_values('br_id'), brin_summarize_new_values('br_mm'), brin_summarize_new_values('br_bl');
 UPDATE br SET t = repeat('z', 1500), x = x * 3 WHERE id % 5 = 0;
 SELECT brin_desummarize_range('br_id', g), brin_desummarize_range('br_mm', g) FROM generate_series(0, 600, 4) g;

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Records WAL of a stock PostgreSQL with wal_consistency_checking=all and checks Helium's redo against it.
 
-    tests/redo_oracle/run.py --oracle build/bin/redo_oracle [--full-page-writes on|off] [--regress SOURCE_DIR]
+    tests/redo_oracle/run.py --oracle build/bin/redo_oracle [--full-page-writes on|off] [--indexes] [--regress SOURCE_DIR]
 
 Goal: zero differences, counted per record type where redo really ran.
 Method: initdb, copy of the data directory, start, workload.sql plus a concurrent pgbench run (or the core regression

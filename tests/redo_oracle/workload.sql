@@ -98,7 +98,7 @@ INSERT INTO copied VALUES (1, 'after truncate');
 BEGIN; CREATE TABLE gone (id int); INSERT INTO gone SELECT generate_series(1, 1000); ROLLBACK;
 DROP TABLE deep;
 
--- Index types that take their pages from check images.
+-- Other index types (more in indexes.sql).
 CREATE TABLE geo (id int, p point, tags int[], txt text);
 INSERT INTO geo SELECT g, point(g % 97, g % 89), ARRAY[g % 7, g % 11], md5(g::text) FROM generate_series(1, 3000) g;
 CREATE INDEX geo_gist ON geo USING gist (p);
