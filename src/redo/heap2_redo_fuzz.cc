@@ -2,8 +2,19 @@
 
 #include "redo/fuzz_recorded.h"
 
-extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+namespace {
+const helium::redo::testing::RecordedFuzz& fuzz() {
   static const helium::redo::testing::RecordedFuzz fuzz(helium::pg::Rmgr::kHeap2, "workload_15");
-  fuzz.run(data, size);
+  return fuzz;
+}
+}  // namespace
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  fuzz();  // not a part of the first input's time
+  return 0;
+}
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  fuzz().run(data, size);
   return 0;
 }

@@ -2,6 +2,7 @@
 """Records WAL of a stock PostgreSQL with wal_consistency_checking=all and checks Helium's redo against it.
 
     tests/redo_oracle/run.py --oracle build/bin/redo_oracle [--full-page-writes on|off] [--indexes] [--regress SOURCE_DIR]
+                              [--contrib SOURCE_DIR]
 
 Goal: zero differences, counted per record type where redo really ran.
 Method: initdb, copy of the data directory, start, workload.sql plus a concurrent pgbench run (or the core regression
@@ -13,12 +14,15 @@ import argparse
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 
+CONTRIB = ["bloom", "btree_gin", "btree_gist", "citext", "cube", "hstore", "intarray", "ltree", "pageinspect", "pg_trgm",
+           "pg_visibility", "seg", "amcheck"]
 HERE = pathlib.Path(__file__).resolve().parent
 
 
@@ -111,6 +115,25 @@ class Cluster:
                  "--max-concurrent-tests=20", "--dbname=regression", cwd=work, check=False)
 
 
+    def contrib(self):
+        """The suites of extensions with access methods, operator classes or WAL of their own."""
+        source = pathlib.Path(self.args.contrib)
+        pg_regress = self.bin.parent / "lib/pgxs/src/test/regress/pg_regress"
+        for module in CONTRIB:
+            work = self.dir / module
+            shutil.copytree(source / module, work)
+            if os.getuid() == 0:
+                subprocess.run(["chown", "-R", self.user, work], check=True)
+            makefile = (work / "Makefile").read_text().replace("\\\n", " ")
+            tests = re.search(r"^REGRESS\s*=(.*)$", makefile, re.M).group(1).split()
+            result = self.run(pg_regress, f"--bindir={self.bin}", f"--inputdir={work}", f"--outputdir={work}",
+                              f"--host={self.dir}", f"--port={self.port}", "--user=postgres", f"--dbname=contrib_{module}",
+                              *tests, cwd=work, check=False, capture_output=True, text=True)
+            print(f"{module}: {result.stdout.strip().splitlines()[-1] if result.returncode else 'passed'}")
+        databases = [f"contrib_{module}" for module in CONTRIB]
+        for database in databases:
+            self.run(self.bin / "psql", "-q", "-d", database, "-c", "VACUUM", check=False)
+
     def record_fixture(self, file):
         """The whole segments of a fixture's WAL, cut at its end, as one zstd file."""
         sql = "fixture_indexes.sql" if self.args.indexes else "fixture.sql"
@@ -141,6 +164,7 @@ def main():
     parser.add_argument("--checksums", action="store_true")
     parser.add_argument("--transactions", default="500", help="per pgbench client")
     parser.add_argument("--regress", help="src/test/regress of the PostgreSQL sources: run the core suite instead")
+    parser.add_argument("--contrib", help="contrib of the PostgreSQL sources: run the suites of index extensions instead")
     parser.add_argument("--indexes", action="store_true", help="the workload for hash, GIN, GiST, SP-GiST, BRIN and bloom")
     parser.add_argument("--keep", action="store_true", help="leave the directory there")
     args = parser.parse_args()
@@ -155,6 +179,8 @@ def main():
                 return 0
             if args.regress:
                 cluster.regress()
+            elif args.contrib:
+                cluster.contrib()
             elif args.indexes:
                 cluster.indexes()
             else:
