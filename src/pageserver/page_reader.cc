@@ -195,7 +195,7 @@ Status PageReader::redo_rel(const pg::DecodedRecord& record, Lsn lsn, const pg::
     HELIUM_ASSIGN(context.data_checksums_or_wal_log_hints, hints_logged_at(lsn));
   }
   for (const pg::BlockRef& ref : record.blocks)
-    if (ref.rel == rel && ref.blkno == blkno) return redo::redo_block(record, ref, context, page);
+    if (ref.rel == rel && ref.blkno == blkno) return redo::redo_block_in_place(record, ref, context, page);
   if (rel.forknum == pg::Fork::kVm) return redo::redo_vm_side_effect(record, context, page);
   return fail(ErrorCode::kCorrupt, "the record does not name this block");
 }

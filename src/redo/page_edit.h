@@ -1,7 +1,7 @@
 // Checked edits of a PostgreSQL page: the primitives that redo is made of, with bufpage.c's exact results.
 //
 // Pages and arguments are untrusted. Each function checks before it writes; on kRedo the page may nevertheless be
-// half changed, so callers work on a copy (redo_block() does). Nothing allocates but Scratch on the stack.
+// half changed: see redo_block() and redo_block_in_place(). Nothing allocates but Scratch on the stack.
 // Pure. Source: PostgreSQL 15 bufpage.c.
 
 #pragma once

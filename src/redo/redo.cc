@@ -63,7 +63,7 @@ Status redo_native(const BlockRedo& redo) {
   }
 }
 
-Status redo_on_copy(const BlockRedo& redo) {
+Status redo_page(const BlockRedo& redo) {
   if (has_applied_image(redo.ref)) return redo_image(redo);
   if (redo.record.rmgr == static_cast<uint8_t>(Rmgr::kXlog)) {
     if (redo_has_no_effect(redo.record, redo.ref)) return {};
@@ -104,16 +104,23 @@ bool redo_has_no_effect(const pg::DecodedRecord& record, const pg::BlockRef& ref
   return record.rmgr == static_cast<uint8_t>(Rmgr::kXlog) && record.op() == kXlogFpiForHint && !has_applied_image(ref);
 }
 
+Status redo_block_in_place(const pg::DecodedRecord& record, const pg::BlockRef& ref, const RedoContext& context,
+                           MutableByteView page) {
+  if (page.size() != pg::kBlockSize) return bad("redo: a page of {} bytes", page.size());
+  if (Status status = redo_page(BlockRedo{record, ref, context, page}); !status) {
+    return fail(std::move(status).error().context(
+        fmt::format("redo: {} at {} blk {}, LSN {}", pg::record_type_name(record.rmgr, record.info, context.pg_version),
+                    pg::to_string(context.rel), context.blkno, to_string(context.record_end_lsn))));
+  }
+  return {};
+}
+
 Status redo_block(const pg::DecodedRecord& record, const pg::BlockRef& ref, const RedoContext& context,
                   MutableByteView page) {
   if (page.size() != pg::kBlockSize) return bad("redo: a page of {} bytes", page.size());
   std::array<std::byte, pg::kBlockSize> copy;
   std::memcpy(copy.data(), page.data(), pg::kBlockSize);
-  if (Status status = redo_on_copy(BlockRedo{record, ref, context, copy}); !status) {
-    return fail(std::move(status).error().context(
-        fmt::format("redo: {} at {} blk {}, LSN {}", pg::record_type_name(record.rmgr, record.info, context.pg_version),
-                    pg::to_string(context.rel), context.blkno, to_string(context.record_end_lsn))));
-  }
+  HELIUM_TRY(redo_block_in_place(record, ref, context, copy));
   std::memcpy(page.data(), copy.data(), pg::kBlockSize);
   return {};
 }

@@ -52,6 +52,10 @@ bool redo_has_no_effect(const pg::DecodedRecord& record, const pg::BlockRef& ref
 Status redo_block(const pg::DecodedRecord& record, const pg::BlockRef& ref, const RedoContext& context,
                   MutableByteView page);
 
+// The same without the promise: a page that is refused is half changed. For rebuilding a page, where it is thrown away.
+Status redo_block_in_place(const pg::DecodedRecord& record, const pg::BlockRef& ref, const RedoContext& context,
+                           MutableByteView page);
+
 // True if this resource manager's records are replayed natively, which is so for all but custom ones. Otherwise the
 // endpoint must log check images (wal_consistency_checking) for it.
 bool redo_is_native(uint8_t rmgr);

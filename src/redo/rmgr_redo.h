@@ -1,7 +1,7 @@
 // The resource managers' redo functions, one file each; redo.cc picks the one.
 //
-// `page` is a private copy of the page as it was (or zeros) that counts only if the function succeeds. The function
-// stamps the page LSN, since not every record does. Errors: kRedo, the cause alone: redo.cc adds record and page.
+// `page` is the page as it was (or zeros), and counts only if the function succeeds. The function stamps the page LSN,
+// since not every record does. Errors: kRedo, the cause alone: redo.cc adds record and page.
 
 #pragma once
 
