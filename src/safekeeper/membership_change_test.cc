@@ -345,6 +345,36 @@ TEST(MembershipChange, AStableMembershipThatAMinorityHasIsMadeAFactBeforeAnythin
   world.judge();
 }
 
+TEST(MembershipChange, TwoHalfAcceptedEndsOfOneJointMembershipCannotBothBecomeFacts) {
+  // One changer went forward and was outbid by one that went back; each got one acceptor, and died. Who finds one of the
+  // two, and a majority of its members, has to ask the half that it has left as well.
+  World world;
+  for (const uint64_t id : {1, 2, 3}) world.write(id, 5, Lsn(2000));
+  MembershipChange first(replace(1, 3, 4));
+  ASSERT_EQ(world.run_until(first, State::kFilling), State::kFilling);
+  const auto plant = [&](uint64_t id, const wire::Membership& membership) {
+    world.at(id).install(*world.at(id).on_accept({membership, {}}).persist);
+  };
+  plant(4, {5, list({1, 2, 4}), {}, list({1, 2, 3})});
+  plant(3, {6, list({1, 2, 3}), {}, list({1, 2, 4})});
+
+  world.down = {2, 3};
+  MembershipChange forward(replace(2, 3, 4));
+  EXPECT_EQ(world.run(forward), State::kPreparing) << "1 and 4 are a majority of the new members, but 1 alone none of the old";
+  auto config = replace(3, 0, 0);
+  config.add = {};
+  config.abort = true;
+  world.down = {1, 4};
+  MembershipChange back(config);
+  EXPECT_EQ(world.run(back), State::kPreparing);
+  world.down = {};
+  EXPECT_TRUE(world.newest().is_joint());
+  config.id = ChangerId{{4}};
+  MembershipChange last(config);
+  EXPECT_EQ(world.run(last), State::kDone) << last.error() << last.waits_for();
+  world.judge();
+}
+
 // Goal: whatever is lost, late or doubled, and however many changers run and die, the memberships in force form one
 //   chain, each sharing a half with the next; and when the faults stop, a change comes to its end.
 // Method: up to three changers with orders that collide; each message arrives now, later, twice or never.

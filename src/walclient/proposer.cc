@@ -47,7 +47,8 @@ bool Proposer::is_heard(uint64_t safekeeper_id) const {
 
 bool Proposer::may_vote(uint64_t safekeeper_id) const {
   const auto found = acceptors_.find(safekeeper_id);
-  return found != acceptors_.end() && !found->second.filling && found->second.generation == vote_generation_ &&
+  return term_ != 0 && found != acceptors_.end() && !found->second.filling &&
+         found->second.generation == vote_generation_ &&
          wire::is_member(memberships_.at(vote_generation_), safekeeper_id);
 }
 

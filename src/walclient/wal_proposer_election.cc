@@ -178,6 +178,7 @@ Status WalProposer::Impl::vote(Peer& peer, PgSocket& socket) {
                        {.term = greeting.term, .filling = greeting.filling, .membership = greeting.membership});
       follow_membership();
       changed.notify_all();
+      if (!core.is_heard(safekeeper)) return fail(ErrorCode::kUnavailable, "it answered with a membership of before");
       continue;
     }
     HELIUM_TRY(socket.send_copy_data({wire::encode(request)}));
