@@ -219,6 +219,7 @@ class StockClusterTest : public testing::Test {
     auto start = timeline->start_ingest();
     ASSERT_TRUE(start.has_value()) << start.error().message;
     pg::WalStreamDecoder decoder(*start);
+    Bytes chunk;
     uint64_t records = 0;
     const auto begun = Clock::now();
     Lsn at = *start;
@@ -231,7 +232,7 @@ class StockClusterTest : public testing::Test {
         ASSERT_TRUE(segment.has_value()) << segment.error().message;
         const uint32_t offset = pg::wal_segment_offset(at);
         const uint32_t size = std::min<uint32_t>(64 * 1024, pg::kWalSegmentSize - offset);
-        Bytes chunk(size);
+        chunk.resize(size);
         ASSERT_TRUE(pread_exact(*segment, chunk, offset).has_value());
         decoder.feed(chunk);
         at = at + size;

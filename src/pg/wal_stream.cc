@@ -21,16 +21,21 @@ constexpr size_t kKeptCapacity = 1 << 20;          // what a long record leaves 
 
 constexpr Lsn align8(Lsn lsn) { return Lsn((lsn.bytes() + 7) & ~uint64_t{7}); }
 
+bool is_switch(ByteView record) {
+  return load<uint8_t>(record.data() + kRmgrAt) == static_cast<uint8_t>(Rmgr::kXlog) &&
+         (load<uint8_t>(record.data() + kInfoAt) & 0xF0) == kXlogSwitch;
+}
+
 }  // namespace
 
-// A cursor walks over the fed bytes. Between records it stands at an aligned record end; inside one, `record_` holds
-// what the record has got so far. Nothing behind the cursor is kept.
+// A cursor walks over the fed bytes. Between records it stands at an aligned record end; inside one, `record` holds what
+// the record has got so far. A record that lies on one page and was fed as a whole is used where it lies.
 struct WalStreamDecoder::Impl {
   explicit Impl(Lsn start) : cursor(start), record_end(start) {}
 
   Lsn cursor;        // next byte to consume
-  Bytes pending;     // bytes from `cursor` on, behind `pending_at`
-  size_t pending_at = 0;
+  ByteView unread;   // bytes from `cursor` on: the caller's, or in `kept`
+  Bytes kept;        // what was unread when next() wanted more
 
   Lsn record_end;    // of the last record returned
   Lsn last_start;    // of the last record returned
@@ -45,10 +50,16 @@ struct WalStreamDecoder::Impl {
   Bytes record;
   std::optional<Error> error;
 
-  ByteView rest() const { return ByteView(pending).subspan(pending_at); }
+  ByteView rest() const { return unread; }
   void consume(size_t size) {
-    pending_at += size;
+    unread = unread.subspan(size);
     cursor = cursor + size;
+  }
+  // The caller may let go of what was fed.
+  void keep_unread() {
+    if (unread.empty() || unread.data() + unread.size() == kept.data() + kept.size()) return;
+    kept.assign(unread.begin(), unread.end());
+    unread = kept;
   }
   void drop_record() {
     in_record = false;
@@ -63,15 +74,17 @@ struct WalStreamDecoder::Impl {
   }
 
   void feed(ByteView bytes) {
-    if (pending_at > 0) {
-      pending.erase(pending.begin(), pending.begin() + static_cast<ptrdiff_t>(pending_at));
-      pending_at = 0;
+    if (unread.empty()) {
+      unread = bytes;
+      return;
     }
-    pending.insert(pending.end(), bytes.begin(), bytes.end());
+    Bytes together(unread.begin(), unread.end());
+    together.insert(together.end(), bytes.begin(), bytes.end());
+    kept = std::move(together);
+    unread = kept;
   }
   void rewind() {
-    pending.clear();
-    pending_at = 0;
+    unread = {};
     cursor = record_end;
     drop_record();
     error.reset();
@@ -80,9 +93,12 @@ struct WalStreamDecoder::Impl {
   Result<std::optional<WalRecordView>> next();
   Result<bool> read_page_header();
   Result<bool> gather();
-  Status check_record_header();
-  Result<std::optional<WalRecordView>> finish();
+  std::optional<ByteView> whole_record_here() const;
+  Status check_record_header(ByteView bytes);
+  Result<std::optional<WalRecordView>> finish(ByteView bytes);
 };
+
+
 
 // At a page's start: true when its header has been read (now, or there is none to read), false for "more bytes".
 Result<bool> WalStreamDecoder::Impl::read_page_header() {
@@ -150,16 +166,29 @@ Result<bool> WalStreamDecoder::Impl::gather() {
       continue;
     }
     if (total_len != 0 && !header_checked && record.size() >= kWalRecordHeader) {
-      HELIUM_TRY(check_record_header());
+      HELIUM_TRY(check_record_header(record));
       header_checked = true;
     }
     return total_len != 0 && record.size() == total_len;
   }
 }
 
-Status WalStreamDecoder::Impl::check_record_header() {
-  const Lsn prev(load<uint64_t>(record.data() + 8));
-  const auto rmgr = load<uint8_t>(record.data() + kRmgrAt);
+// The record that begins at the cursor, if all of it and its padding are unread and on this page.
+std::optional<ByteView> WalStreamDecoder::Impl::whole_record_here() const {
+  if (unread.size() < kWalRecordHeader) return std::nullopt;
+  const auto length = load<uint32_t>(unread.data());
+  const uint64_t left_on_page = kWalPageSize - wal_page_offset(cursor);
+  if (length < kWalRecordHeader || length > left_on_page || align8(cursor + length) - cursor > unread.size()) {
+    return std::nullopt;
+  }
+  const ByteView bytes = unread.first(length);
+  if (is_switch(bytes)) return std::nullopt;
+  return bytes;
+}
+
+Status WalStreamDecoder::Impl::check_record_header(ByteView bytes) {
+  const Lsn prev(load<uint64_t>(bytes.data() + 8));
+  const auto rmgr = load<uint8_t>(bytes.data() + kRmgrAt);
   if (rmgr > kLastBuiltinRmgr && rmgr < kFirstCustomRmgr) {
     return corrupt(fmt::format("WAL record at {}: resource manager {} does not exist", to_string(record_start), rmgr));
   }
@@ -170,19 +199,15 @@ Status WalStreamDecoder::Impl::check_record_header() {
   return {};
 }
 
-// The record is whole: checks it, then runs to its aligned end, or its segment's for a switch.
-Result<std::optional<WalRecordView>> WalStreamDecoder::Impl::finish() {
-  const uint32_t crc = Crc32c()
-                           .add(ByteView(record).subspan(kWalRecordHeader))
-                           .add(ByteView(record).first(kCrcAt))
-                           .value();
-  if (crc != load<uint32_t>(record.data() + kCrcAt)) {
+// The record is whole and consumed: checks it, then runs to its aligned end, or its segment's for a switch.
+Result<std::optional<WalRecordView>> WalStreamDecoder::Impl::finish(ByteView bytes) {
+  const uint32_t crc =
+      Crc32c().add(bytes.subspan(kWalRecordHeader)).add(bytes.first(kCrcAt)).value();
+  if (crc != load<uint32_t>(bytes.data() + kCrcAt)) {
     return corrupt(fmt::format("WAL record at {}: checksum mismatch", to_string(record_start)));
   }
-  const bool is_switch = load<uint8_t>(record.data() + kRmgrAt) == static_cast<uint8_t>(Rmgr::kXlog) &&
-                         (load<uint8_t>(record.data() + kInfoAt) & 0xF0) == kXlogSwitch;
   Lsn end = align8(cursor);
-  if (is_switch && wal_segment_offset(end) != 0) end = wal_segment_start(wal_segment_number(end) + 1);
+  if (is_switch(bytes) && wal_segment_offset(end) != 0) end = wal_segment_start(wal_segment_number(end) + 1);
   // What lies in between means nothing (zeros, mostly), but a record ends only where its WAL has been seen.
   const uint64_t skip = std::min<uint64_t>(end - cursor, rest().size());
   consume(skip);
@@ -191,7 +216,7 @@ Result<std::optional<WalRecordView>> WalStreamDecoder::Impl::finish() {
   last_start = record_start;
   record_end = end;
   in_record = false;
-  return WalRecordView{record_start, end, record};
+  return WalRecordView{record_start, end, bytes};
 }
 
 Result<std::optional<WalRecordView>> WalStreamDecoder::Impl::next() {
@@ -211,14 +236,19 @@ Result<std::optional<WalRecordView>> WalStreamDecoder::Impl::next() {
       if (rest().empty()) {
         return std::nullopt;
       }
-      in_record = true;
       record_start = cursor;
+      if (const std::optional<ByteView> here = whole_record_here()) {
+        HELIUM_TRY(check_record_header(*here));
+        consume(here->size());
+        return finish(*here);
+      }
+      in_record = true;
     }
     HELIUM_ASSIGN(const bool whole, gather());
     if (whole) break;
     if (wal_page_offset(cursor) != 0) return std::nullopt;
   }
-  return finish();
+  return finish(record);
 }
 
 WalStreamDecoder::WalStreamDecoder(Lsn start) : impl_(std::make_unique<Impl>(start)) {}
@@ -227,7 +257,11 @@ WalStreamDecoder::WalStreamDecoder(WalStreamDecoder&&) noexcept = default;
 WalStreamDecoder& WalStreamDecoder::operator=(WalStreamDecoder&&) noexcept = default;
 
 void WalStreamDecoder::feed(ByteView bytes) { impl_->feed(bytes); }
-Result<std::optional<WalRecordView>> WalStreamDecoder::next() { return impl_->next(); }
+Result<std::optional<WalRecordView>> WalStreamDecoder::next() {
+  Result<std::optional<WalRecordView>> record = impl_->next();
+  if (!record || !*record) impl_->keep_unread();
+  return record;
+}
 void WalStreamDecoder::rewind() { impl_->rewind(); }
 Lsn WalStreamDecoder::fed_lsn() const { return impl_->cursor + impl_->rest().size(); }
 Lsn WalStreamDecoder::record_end_lsn() const { return impl_->record_end; }

@@ -22,7 +22,8 @@ namespace helium::pg {
 struct WalRecordView {
   Lsn start_lsn;   // first byte of the record header
   Lsn end_lsn;     // EndRecPtr
-  ByteView bytes;  // the whole record, contiguous: header and data; valid until the next call on the decoder
+  ByteView bytes;  // the whole record, contiguous: header and data; valid until the next call on the decoder,
+                   // and while the caller keeps what it fed
 };
 
 class WalStreamDecoder {
@@ -33,7 +34,8 @@ class WalStreamDecoder {
   WalStreamDecoder(WalStreamDecoder&&) noexcept;
   WalStreamDecoder& operator=(WalStreamDecoder&&) noexcept;
 
-  // Bytes at [fed_lsn(), fed_lsn() + bytes.size()).
+  // Bytes at [fed_lsn(), fed_lsn() + bytes.size()). Not copied: the caller keeps them until next() has given all records
+  // and wants more, or said what is wrong.
   void feed(ByteView bytes);
 
   // The next record; nullopt when more bytes are needed. Errors: kCorrupt: what follows is no valid record
