@@ -4,7 +4,7 @@
 // Nothing is durable before it is synced: content by its file's sync(), names (creation, rename, removal) by
 // sync_folder(). A failed sync of the real disk ends the process (io/durable_file.h).
 // Errors: kNoSpace, kNotFound, kIo; kTruncated: a read past the end. Safe from any thread; one WritableFile or OpenFile
-// belongs to one thread at a time.
+// belongs to one thread at a time, but OpenFile::sync() may run while another thread writes.
 
 #pragma once
 

@@ -1,15 +1,21 @@
 #include <fmt/format.h>
 
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
 #include "base/log.h"
 #include "safekeeper/sessions.h"
 
 namespace helium::safekeeper {
 namespace {
 
-constexpr size_t kReplyBytes = 1024 * 1024;  // an answer at least so often, however fast WAL comes
+// So much WAL is synced by a thread of its own, while more of it is received and written; syncing less costs no more
+// than waking that thread up.
+constexpr size_t kSyncAsideBytes = 64 * 1024;
 
-// One proposer's connection. Appends are written as they come; when the socket has nothing more, one sync and one
-// answer cover them all.
+// One proposer's connection. Appends are written as they come; one sync and one answer cover all that came since the
+// last ones. A sync begins when the socket has nothing more or kSyncAsideBytes were written, unless one is running.
 class PushSession {
  public:
   PushSession(std::shared_ptr<walclient::PgSocket> socket, Timeline& timeline)
@@ -21,13 +27,20 @@ class PushSession {
   }
   ~PushSession() {
     timeline_.remove_listener(listener_);
+    {
+      const std::lock_guard lock(mutex_);
+      ending_ = true;
+      wake_.notify_all();
+    }
+    if (answerer_.joinable()) answerer_.join();
     // A compute's last words count as well: written WAL becomes durable, and others hear of it.
     timeline_.flush();
   }
 
   Status run() {
     while (true) {
-      const auto message = answer_due_ ? socket_->receive(Timeout(0)) : socket_->receive(std::nullopt);
+      const bool answer_next = may_answer();
+      const auto message = socket_->receive(answer_next ? std::optional(Timeout(0)) : std::nullopt);
       if (fenced()) return tell_fenced();
       if (is_stale()) return tell_stale();
       if (!message) return fail(message.error());
@@ -44,7 +57,6 @@ class PushSession {
       const auto decoded = wire::decode_proposer_message((*message)->payload);
       if (!decoded) return refuse(decoded.error());
       HELIUM_TRY(std::visit([this](const auto& m) { return on(m); }, *decoded));
-      if (unanswered_bytes_ >= kReplyBytes) HELIUM_TRY(answer());
     }
   }
 
@@ -89,15 +101,51 @@ class PushSession {
   Status on(const wire::Append& append) {
     if (!elected_) return refuse({ErrorCode::kInvalid, "an append before the election"});
     if (const Status written = timeline_.append(append); !written) return refuse(written.error());
+    const std::lock_guard lock(mutex_);
     answer_due_ = answer_due_ || append.wants_reply;
     unanswered_bytes_ += append.wal.size();
+    if (unanswered_bytes_ < kSyncAsideBytes) return {};
+    if (!answerer_.joinable()) answerer_ = std::thread([this] { answer_aside(); });
+    wake_.notify_all();
     return {};
   }
 
+  // True if an answer is due that this thread should give.
+  bool may_answer() {
+    const std::lock_guard lock(mutex_);
+    return answer_due_ && !answering_ && unanswered_bytes_ < kSyncAsideBytes;
+  }
+  // Syncs and answers, unless that happens already.
   Status answer() {
+    std::unique_lock lock(mutex_);
+    if (!answer_due_ || answering_) return {};
+    return answer(lock);
+  }
+  Status answer(std::unique_lock<std::mutex>& lock) {
+    answering_ = true;
     answer_due_ = false;
     unanswered_bytes_ = 0;
-    return send(timeline_.flush());
+    lock.unlock();
+    const Status sent = send(timeline_.flush());
+    lock.lock();
+    answering_ = false;
+    return sent;
+  }
+  // The other thread: also answers what came while it was busy.
+  void answer_aside() {
+    std::unique_lock lock(mutex_);
+    bool busy = false;
+    while (true) {
+      wake_.wait(lock, [&] {
+        return ending_ || (!answering_ && (unanswered_bytes_ >= kSyncAsideBytes || (busy && answer_due_)));
+      });
+      if (ending_) return;
+      if (!answer(lock)) {
+        socket_->shutdown();  // the receiving thread hears of it
+        return;
+      }
+      busy = answer_due_;
+    }
   }
   Status tell_fenced() {
     const wire::AppendReply now = timeline_.flush();
@@ -119,7 +167,10 @@ class PushSession {
     if (sent) socket_->close_gently();
     return fail(ErrorCode::kClosed, "refused");
   }
-  Status send(const wire::AcceptorMessage& message) { return socket_->send_copy_data({wire::encode(message)}); }
+  Status send(const wire::AcceptorMessage& message) {
+    const std::lock_guard lock(send_mutex_);
+    return socket_->send_copy_data({wire::encode(message)});
+  }
 
   const std::shared_ptr<walclient::PgSocket> socket_;
   Timeline& timeline_;
@@ -129,8 +180,16 @@ class PushSession {
   bool elected_ = false;
   std::atomic<uint64_t> term_ = 0;        // that this proposer has; the listener reads both
   std::atomic<uint32_t> generation_ = 0;  // that it speaks of
+
+  std::mutex mutex_;  // guards what follows
+  std::condition_variable wake_;
   bool answer_due_ = false;
   size_t unanswered_bytes_ = 0;
+  bool answering_ = false;
+  bool ending_ = false;
+  std::thread answerer_;  // started when WAL comes fast for the first time
+
+  std::mutex send_mutex_;
 };
 
 }  // namespace

@@ -291,13 +291,24 @@ Status Timeline::append(const wire::Append& append) {
 }
 
 wire::AppendReply Timeline::flush() {
+  std::shared_ptr<WalStorage> storage;
+  WalStorage::PendingSync pending;
+  {
+    const std::lock_guard write_lock(write_mutex_);
+    storage = storage_;
+    if (storage) pending = storage->begin_sync();
+  }
+  // Others write on meanwhile.
+  if (storage) sync(*storage, pending);
   wire::AppendReply reply;
   bool rose = false, progressed = false;
   {
     const std::lock_guard write_lock(write_mutex_);
-    const Lsn flush_before = acceptor_.flush_lsn();  // only writers change it
-    if (storage_) rose = flush_locked();
+    std::optional<Lsn> durable;
+    if (storage && storage == storage_) durable = storage->finish_sync(pending);  // closing syncs by itself
     const std::lock_guard lock(state_mutex_);
+    const Lsn flush_before = acceptor_.flush_lsn();
+    rose = note_durable(durable.value_or(flush_before));
     reply = acceptor_.progress();
     progressed = reply.flush_lsn != flush_before;
   }
@@ -307,13 +318,21 @@ wire::AppendReply Timeline::flush() {
 }
 
 bool Timeline::flush_locked() {
-  const Lsn record_end = storage_->record_end();
-  if (storage_->unsynced_bytes() > 0) {
-    const auto begin = now();
-    storage_->sync();
-    metrics_.observe_fsync(now() - begin);
-  }
+  const WalStorage::PendingSync pending = storage_->begin_sync();
+  sync(*storage_, pending);
+  const std::optional<Lsn> durable = storage_->finish_sync(pending);
   const std::lock_guard lock(state_mutex_);
+  return note_durable(*durable);
+}
+
+void Timeline::sync(WalStorage& storage, const WalStorage::PendingSync& pending) {
+  if (!pending.segment) return;
+  const TimePoint begin = now();
+  storage.run_sync(pending);
+  metrics_.observe_fsync(now() - begin);
+}
+
+bool Timeline::note_durable(Lsn record_end) {
   if (record_end > acceptor_.flush_lsn()) {
     acceptor_.on_flushed(record_end);
     if (waiting_for_commit_.size() < kWaitingForCommitMax) waiting_for_commit_.push_back({record_end, now()});

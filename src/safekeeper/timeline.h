@@ -191,6 +191,8 @@ class Timeline {
   TimePoint now() const { return environment_.time->now(); }
   Status check_running() const;
   bool flush_locked();  // with write_mutex_; true if commit_lsn rose
+  void sync(WalStorage& storage, const WalStorage::PendingSync& pending);
+  bool note_durable(Lsn record_end);  // with write_mutex_ and state_mutex_; true if commit_lsn rose
   Result<wire::AppendReply> adopt(const Acceptor::ElectedDecision& decision);  // with write_mutex_
   template <typename Decide>
   Result<wire::MembershipReply> change_membership(Decide decide);

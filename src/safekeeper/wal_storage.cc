@@ -125,7 +125,19 @@ Status WalStorage::recover(const Recovery& recovery) {
                                                  folder_.string(), place_name(end_of_bytes_), to_string(end_of_bytes_),
                                                  to_string(recovery.flushed_lsn), stopped_by));
   }
-  return check_no_wal_behind(end_of_bytes_);
+  HELIUM_TRY(check_no_wal_behind(end_of_bytes_));
+  return sync_recovered(recovery.flushed_lsn);
+}
+
+// What a killed process wrote may be in the kernel's memory only. From here on it counts as durable: make it so.
+Status WalStorage::sync_recovered(Lsn flushed_lsn) {
+  if (end_of_bytes_ <= flushed_lsn) return {};
+  const uint64_t last = pg::wal_segment_number(Lsn(end_of_bytes_.bytes() - 1));
+  for (uint64_t segno = pg::wal_segment_number(flushed_lsn); segno <= last; ++segno) {
+    HELIUM_ASSIGN(const auto segment, disk_->open_file(segment_path(folder_, segno), Disk::Access::kReadWrite));
+    segment->sync();
+  }
+  return {};
 }
 
 // Where the record at `start` would end if its length is to be believed: the next page must continue it by as much.
@@ -196,7 +208,7 @@ Status WalStorage::write(ByteView bytes) {
       drop_tail();
       return fail(std::move(written).error().context(fmt::format("write WAL at {}", place)));
     }
-    unsynced_ += part.size();
+    written_ += part.size();
     end_of_bytes_ = end_of_bytes_ + part.size();
     if (dirty_end_) dirty_end_ = std::max(*dirty_end_, end_of_bytes_);
     HELIUM_TRY(parse(part));
@@ -220,9 +232,28 @@ Status WalStorage::parse(ByteView bytes) {
 }
 
 void WalStorage::sync() {
-  if (unsynced_ == 0) return;
-  if (!planted(Bug::kAckBeforeFsync)) segment_->sync();
-  unsynced_ = 0;
+  const PendingSync pending = begin_sync();
+  run_sync(pending);
+  finish_sync(pending);
+}
+
+WalStorage::PendingSync WalStorage::begin_sync() const {
+  return {.segment = unsynced_bytes() > 0 ? segment_ : nullptr,
+          .record_end = record_end(),
+          .written = written_,
+          .truncations = truncations_};
+}
+
+void WalStorage::run_sync(const PendingSync& pending) {
+  if (!pending.segment || planted(Bug::kAckBeforeFsync)) return;
+  const std::lock_guard lock(sync_mutex_);
+  pending.segment->sync();
+}
+
+std::optional<Lsn> WalStorage::finish_sync(const PendingSync& pending) {
+  synced_ = std::max(synced_, pending.written);
+  if (pending.truncations != truncations_) return std::nullopt;
+  return pending.record_end;
 }
 
 void WalStorage::drop_tail() {
@@ -233,6 +264,7 @@ void WalStorage::drop_tail() {
 Status WalStorage::truncate(Lsn to) {
   CHECK(to <= record_end());
   sync();
+  ++truncations_;
   // Later segments first: their names vanish durably before anything can be appended again.
   const uint64_t segno = pg::wal_segment_number(to);
   {
@@ -263,7 +295,10 @@ Status WalStorage::truncate(Lsn to) {
       HELIUM_TRY(segment_->write_at(from, zeros));
       from += zeros.size();
     }
-    if (changed) segment_->sync();
+    if (changed) {
+      const std::lock_guard lock(sync_mutex_);
+      segment_->sync();
+    }
   }
   if (to < record_end()) {
     decoder_ = pg::WalStreamDecoder(to);

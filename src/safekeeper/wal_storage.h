@@ -5,7 +5,8 @@
 // Errors: kNoSpace: nothing was lost, try again when there is room; kCorrupt from write(): the bytes are no WAL, the
 //   tail is dropped; kCorrupt from open(): synced WAL is damaged, the text names segment and offset.
 // A failed fsync ends the process.
-// Threads: write, sync, truncate from one thread at a time; prepare_next_segment() and readers from any.
+// Threads: write, sync, truncate and the rest from one thread at a time; run_sync(), prepare_next_segment() and readers
+// from any, meanwhile.
 // Source: PostgreSQL 15 xlog_internal.h. Format: docs/formats/wal_segment.md.
 
 #pragma once
@@ -47,7 +48,7 @@ class WalStorage {
 
   Lsn end_of_bytes() const { return end_of_bytes_; }  // where the next byte goes
   Lsn record_end() const { return planted(Bug::kTailCounts) ? end_of_bytes_ : decoder_.record_end_lsn(); }
-  uint64_t unsynced_bytes() const { return unsynced_; }
+  uint64_t unsynced_bytes() const { return written_ - synced_; }
   // A record end near the start of the segment that is being written: where recovery may begin.
   Lsn verify_lsn() const { return verify_lsn_; }  // from any thread
 
@@ -55,6 +56,20 @@ class WalStorage {
   Status write(ByteView bytes);
   // All that was written is on disk.
   void sync();
+
+  // The same in three steps, so that more can be written while the disk works: what there is to sync now; syncing it;
+  // taking note that it is synced. finish_sync() returns the record end that is durable by it; nothing if WAL was
+  // truncated meanwhile.
+  struct PendingSync {
+    std::shared_ptr<OpenFile> segment;  // null: all is on disk already
+    Lsn record_end;
+    uint64_t written = 0;
+    uint64_t truncations = 0;
+  };
+  PendingSync begin_sync() const;
+  void run_sync(const PendingSync& pending);
+  std::optional<Lsn> finish_sync(const PendingSync& pending);
+
   // Forgets the private tail without touching the disk: the same bytes will come again.
   void drop_tail();
   // `to`: a record end, at most record_end(). Everything behind it that was ever written is zero, durably (rule 4).
@@ -73,6 +88,7 @@ class WalStorage {
   Status recover(const Recovery& recovery);
   Lsn claimed_end(Lsn start) const;
   Status check_no_wal_behind(Lsn record_end) const;
+  Status sync_recovered(Lsn flushed_lsn);
   Status open_segment(uint64_t segno);
   Status parse(ByteView bytes);
 
@@ -81,10 +97,15 @@ class WalStorage {
   pg::WalStreamDecoder decoder_;
   Lsn end_of_bytes_;
   std::atomic<Lsn> verify_lsn_;
-  uint64_t unsynced_ = 0;
+  uint64_t written_ = 0;          // bytes since the start
+  uint64_t synced_ = 0;           // of them
+  uint64_t truncations_ = 0;
   std::optional<Lsn> dirty_end_;  // bytes at and behind it are zero; unknown after recovery
-  std::unique_ptr<OpenFile> segment_;
+  std::shared_ptr<OpenFile> segment_;
   std::optional<uint64_t> segment_number_;
+
+  // One sync at a time: of two at once, only one would hear of a failed write.
+  std::mutex sync_mutex_;
 
   std::mutex create_mutex_;           // segment files appear and vanish under it
   std::atomic<uint64_t> wanted_segment_{0};    // to be prepared

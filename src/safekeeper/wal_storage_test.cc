@@ -58,6 +58,87 @@ TEST(WalStorage, FindsTheLastCompleteRecordWhereverTheWritingStopped) {
   }
 }
 
+// The real disk, with a count of syncs of files that are open for writing.
+class CountingDisk : public Disk {
+ public:
+  int syncs = 0;
+
+  Result<std::unique_ptr<WritableFile>> create_file(const std::filesystem::path& path) override {
+    return disk_->create_file(path);
+  }
+  Status rename(const std::filesystem::path& from, const std::filesystem::path& to) override {
+    return disk_->rename(from, to);
+  }
+  Status remove_file(const std::filesystem::path& path) override { return disk_->remove_file(path); }
+  Status make_folder(const std::filesystem::path& path) override { return disk_->make_folder(path); }
+  Status sync_folder(const std::filesystem::path& path) override { return disk_->sync_folder(path); }
+  Result<std::unique_ptr<OpenFile>> open_file(const std::filesystem::path& path, Access access) override {
+    HELIUM_ASSIGN(auto file, disk_->open_file(path, access));
+    return std::make_unique<File>(std::move(file), *this);
+  }
+
+ private:
+  class File : public OpenFile {
+   public:
+    File(std::unique_ptr<OpenFile> file, CountingDisk& disk) : file_(std::move(file)), disk_(disk) {}
+    Status read_at(uint64_t offset, MutableByteView to) const override { return file_->read_at(offset, to); }
+    Status write_at(uint64_t offset, ByteView bytes) override { return file_->write_at(offset, bytes); }
+    void sync() override {
+      file_->sync();
+      ++disk_.syncs;
+    }
+
+   private:
+    const std::unique_ptr<OpenFile> file_;
+    CountingDisk& disk_;
+  };
+  const std::shared_ptr<Disk> disk_ = real_disk();
+};
+
+// A process that is killed between a write and its sync leaves WAL in the kernel's memory. Its successor reads it and
+// counts it as flushed, in votes and answers: it must not vanish with the power afterwards.
+TEST(WalStorage, WhatRecoveryFindsBehindTheSyncedPositionIsSyncedBeforeItCounts) {
+  test::TempFolder folder;
+  create(folder);
+  WalMaker maker(kStart);
+  const auto disk = std::make_shared<CountingDisk>();
+  {
+    auto storage = open(folder);
+    ASSERT_TRUE(storage->write(maker.records(20'000'000, 1'000'000)));  // two segments; the first is synced on the way
+  }
+  auto storage = WalStorage::open(disk, folder.path(), {kStart, kStart});
+  ASSERT_TRUE(storage.has_value());
+  EXPECT_EQ((*storage)->record_end(), maker.end());
+  EXPECT_EQ(disk->syncs, 2);
+  disk->syncs = 0;
+  storage = WalStorage::open(disk, folder.path(), {kStart, maker.end()});
+  ASSERT_TRUE(storage.has_value());
+  EXPECT_EQ(disk->syncs, 0) << "it was synced before for sure";
+}
+
+// While one batch is synced the next one is written; what is durable then is the first.
+TEST(WalStorage, ASyncBesideWritesCoversWhatWasWrittenBeforeItAndIsVoidAfterATruncation) {
+  test::TempFolder folder;
+  create(folder);
+  WalMaker maker(kStart);
+  auto storage = open(folder);
+  ASSERT_TRUE(storage->write(maker.records(1000, 100)));
+  const Lsn first = maker.end();
+  const auto pending = storage->begin_sync();
+  ASSERT_TRUE(storage->write(maker.records(5000, 100)));
+  const uint64_t behind = maker.end() - first;
+  storage->run_sync(pending);
+  EXPECT_EQ(storage->finish_sync(pending), first);
+  EXPECT_EQ(storage->unsynced_bytes(), behind);
+  EXPECT_EQ(storage->record_end(), maker.end());
+
+  const auto outrun = storage->begin_sync();
+  ASSERT_TRUE(storage->truncate(first));
+  storage->run_sync(outrun);
+  EXPECT_EQ(storage->finish_sync(outrun), std::nullopt);
+  EXPECT_EQ(storage->begin_sync().segment, nullptr);
+}
+
 TEST(WalStorage, TruncationLeavesZerosUpToTheEndOfAllThatWasWrittenAlsoInLaterSegments) {
   for (const bool reopened : {false, true}) {
     test::TempFolder folder;

@@ -11,6 +11,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr size_t kRoomMin = 16 * 1024;  // what one receive may bring
+
 Timeout remaining(Clock::time_point deadline) {
   const auto left = std::chrono::duration_cast<Timeout>(deadline - Clock::now());
   return std::max(left, Timeout(0));
@@ -20,14 +22,14 @@ Timeout remaining(Clock::time_point deadline) {
 
 PgSocket::PgSocket(Fd socket, uint32_t payload_max) : socket_(std::move(socket)), payload_max_(payload_max) {}
 
-Result<bool> PgSocket::fill(std::optional<Timeout> timeout) {
+Result<bool> PgSocket::fill(size_t need, std::optional<Timeout> timeout) {
   if (begin_ == end_) begin_ = end_ = 0;
-  if (buffer_.size() - end_ < 16384) {
-    // Move what is left to the front, and grow only if that does not help.
+  if (buffer_.size() - begin_ < need || buffer_.size() - end_ < kRoomMin) {
     std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
     end_ -= begin_;
     begin_ = 0;
-    if (buffer_.size() - end_ < 16384) buffer_.resize(std::max<size_t>(buffer_.size() * 2, 65536));
+    // With a long message comes room for the beginning of the next.
+    if (buffer_.size() < need + kRoomMin) buffer_.resize(std::max<size_t>(2 * need, 4 * kRoomMin));
   }
   const MutableByteView room(buffer_.data() + end_, buffer_.size() - end_);
   if (timeout && timeout->count() == 0) {
@@ -50,15 +52,17 @@ Result<bool> PgSocket::fill(std::optional<Timeout> timeout) {
 Result<std::optional<PgSocket::Message>> PgSocket::receive(std::optional<Timeout> timeout) {
   const auto deadline = Clock::now() + timeout.value_or(Timeout(0));
   while (true) {
+    size_t need = wire::kMessageHeaderSize;
     if (end_ - begin_ >= wire::kMessageHeaderSize) {
       const ByteView here(buffer_.data() + begin_, end_ - begin_);
       HELIUM_ASSIGN(const wire::MessageHeader header, wire::parse_message_header(here, payload_max_));
-      if (here.size() >= wire::kMessageHeaderSize + header.payload_size) {
-        begin_ += wire::kMessageHeaderSize + header.payload_size;
+      need += header.payload_size;
+      if (here.size() >= need) {
+        begin_ += need;
         return Message{header.type, here.subspan(wire::kMessageHeaderSize, header.payload_size)};
       }
     }
-    HELIUM_ASSIGN(const bool more, fill(timeout ? std::optional(remaining(deadline)) : std::nullopt));
+    HELIUM_ASSIGN(const bool more, fill(need, timeout ? std::optional(remaining(deadline)) : std::nullopt));
     if (!more) return std::optional<Message>();
   }
 }
@@ -66,6 +70,7 @@ Result<std::optional<PgSocket::Message>> PgSocket::receive(std::optional<Timeout
 Result<ByteView> PgSocket::receive_startup(Timeout timeout) {
   const auto deadline = Clock::now() + timeout;
   while (true) {
+    size_t need = 4;
     if (end_ - begin_ >= 4) {
       const auto* p = reinterpret_cast<const uint8_t*>(buffer_.data() + begin_);
       const uint32_t length = uint32_t{p[0]} << 24 | uint32_t{p[1]} << 16 | uint32_t{p[2]} << 8 | p[3];
@@ -77,8 +82,9 @@ Result<ByteView> PgSocket::receive_startup(Timeout timeout) {
         begin_ += length;
         return body;
       }
+      need = length;
     }
-    HELIUM_ASSIGN(const bool more, fill(remaining(deadline)));
+    HELIUM_ASSIGN(const bool more, fill(need, remaining(deadline)));
     if (!more) return fail(ErrorCode::kTimeout, "no startup packet in time");
   }
 }

@@ -48,8 +48,8 @@ class PgSocket {
   void close_gently();
 
  private:
-  // More bytes from the socket. false: none came in time.
-  Result<bool> fill(std::optional<Timeout> timeout);
+  // More bytes from the socket, of a message of `need` bytes. false: none came in time.
+  Result<bool> fill(size_t need, std::optional<Timeout> timeout);
 
   Fd socket_;
   const uint32_t payload_max_;
