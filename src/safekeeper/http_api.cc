@@ -42,8 +42,19 @@ json to_json(const Timeline& timeline) {
   json readers = json::array();
   for (const Timeline::Reader& reader : timeline.readers()) {
     readers.push_back({{"name", reader.name},
+                       {"kind", reader.kind},
+                       {"sent_lsn", to_string(reader.sent)},
                        {"received_lsn", to_string(reader.received)},
-                       {"flush_lsn", to_string(reader.flushed)}});
+                       {"flush_lsn", to_string(reader.flushed)},
+                       {"apply_lsn", to_string(reader.applied)}});
+  }
+  json peers = json::array();
+  for (const Timeline::Peer& peer : timeline.peers()) {
+    peers.push_back({{"id", peer.progress.safekeeper_id},
+                     {"log_term", peer.progress.log_term},
+                     {"flush_lsn", to_string(peer.progress.flush_lsn)},
+                     {"commit_lsn", to_string(peer.progress.commit_lsn)},
+                     {"heard_ms_ago", peer.age.count()}});
   }
   return {{"tenant_id", to_string(timeline.id().tenant)},
           {"timeline_id", to_string(timeline.id().timeline)},
@@ -65,6 +76,7 @@ json to_json(const Timeline& timeline) {
           {"backup_lsn", to_string(view.backup_lsn)},
           {"remote_consistent_lsn", to_string(view.remote_consistent_lsn)},
           {"term_history", to_json(view.history)},
+          {"peers", peers},
           {"readers", readers}};
 }
 

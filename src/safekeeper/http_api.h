@@ -3,7 +3,9 @@
 //   GET    /v1/timeline                          all of them: [{tenant_id, timeline_id, state, …}]
 //   POST   /v1/tenant/timeline                   {tenant_id, timeline_id, pg_version, system_id, start_lsn,
 //                                                 members:[{id,host,pg_port,http_port}], generation}; idempotent
-//   GET    /v1/tenant/:tenant/timeline/:timeline {term, log_term, flush_lsn, commit_lsn, term_history, …}
+//   GET    /v1/tenant/:tenant/timeline/:timeline {term, log_term, flush_lsn, commit_lsn, term_history, …,
+//                                                 peers:[{id, log_term, flush_lsn, commit_lsn, heard_ms_ago}],
+//                                                 readers:[{name, kind, sent_lsn, received_lsn, flush_lsn, apply_lsn}]}
 //   DELETE /v1/tenant/:tenant/timeline/:timeline leaves a tombstone
 //   POST   …/catch_up                            {peer, log_term, term_history, upto_lsn[, generation]} (rule 7)
 //

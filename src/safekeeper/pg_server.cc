@@ -14,6 +14,10 @@ constexpr size_t kConnectionsMax = 5000;
 constexpr Timeout kStartupTimeout = std::chrono::seconds(10);
 constexpr Timeout kSendTimeout = std::chrono::seconds(60);  // a client that takes nothing for so long is given up
 
+constexpr std::string_view kNoSlotNeeded =
+    "WAL of a branch is kept without slots, for every reader: leave the slot's name out (primary_slot_name, --slot). "
+    "Temporary slots work.";
+
 // One connection before and between its streams.
 class Connection {
  public:
@@ -30,7 +34,7 @@ class Connection {
         case 'd':  // the rest of a copy that has ended
         case 'c': break;
         default:
-          return send_error("FATAL", {ErrorCode::kInvalid, "the WAL service speaks the simple query protocol only"});
+          return send_error("FATAL", "08P01", "the WAL service speaks the simple query protocol only");
       }
     }
   }
@@ -57,6 +61,14 @@ class Connection {
     const auto options = parameters.find("options");
     if (options == parameters.end()) return {};
     const auto settings = wire::parse_options(options->second);
+    if (const auto timeout = settings.find("wal_sender_timeout"); timeout != settings.end()) {
+      const auto parsed = parse_duration(timeout->second);
+      if (!parsed) {
+        return send_error("FATAL", "22023", fmt::format("invalid value for parameter \"wal_sender_timeout\": {}",
+                                                        parsed.error().message));
+      }
+      sender_timeout_ = *parsed;
+    }
     const auto tenant = settings.find("tenant_id");
     const auto timeline = settings.find("timeline_id");
     if (tenant == settings.end() || timeline == settings.end()) return {};
@@ -74,7 +86,7 @@ class Connection {
     wire::MessageWriter out;
     out.authentication_ok()
         .parameter_status("server_version", fmt::format("{}.0 (Helium)", version))
-        .parameter_status("server_encoding", "UTF8")
+        .parameter_status("server_encoding", "SQL_ASCII")
         .parameter_status("client_encoding", "UTF8")
         .parameter_status("DateStyle", "ISO, MDY")
         .parameter_status("TimeZone", "UTC")
@@ -98,7 +110,7 @@ class Connection {
     text = text.substr(0, text.find('\0'));
     Result<wire::WalCommand> command = wire::parse_wal_command(text);
     Status done = command ? std::visit([this](const auto& c) { return execute(c); }, *command)
-                          : send_error("ERROR", command.error());
+                          : send_error("ERROR", "42601", command.error().message);
     HELIUM_TRY(std::move(done));
     wire::MessageWriter out;
     return socket_->send(out.ready_for_query().view());
@@ -119,7 +131,8 @@ class Connection {
     static const std::map<std::string, std::string, std::less<>> kSettings{
         {"wal_segment_size", "16MB"}, {"data_directory_mode", "0700"}, {"wal_block_size", "8192"},
         {"block_size", "8192"},       {"max_wal_senders", "5000"},     {"wal_level", "replica"},
-        {"server_version_num", ""},   {"in_hot_standby", "off"}};
+        {"server_version_num", ""},   {"in_hot_standby", "off"},       {"server_encoding", "SQL_ASCII"},
+        {"wal_sender_timeout", ""}};
     const auto setting = kSettings.find(show.name);
     if (setting == kSettings.end()) {
       return send_error("ERROR", {ErrorCode::kNotFound, fmt::format("unrecognized configuration parameter \"{}\"",
@@ -130,24 +143,77 @@ class Connection {
       const auto found = timeline();
       if (!found) return send_error("ERROR", found.error());
       value = std::to_string((*found)->constants().pg_version * 10000);
+    } else if (show.name == "wal_sender_timeout") {
+      value = fmt::format("{}ms", sender_timeout_.count());
     }
     wire::MessageWriter out;
     return socket_->send(out.row_description({{show.name, 25}}).data_row({value}).command_complete("SHOW").view());
   }
 
+  // Timeline 1 has no history file at a stock server either; nobody asks for it.
   Status execute(const wire::TimelineHistoryCommand& command) {
-    return send_error("ERROR", {ErrorCode::kLsnTooOld,
-                                fmt::format("there is no history file of PostgreSQL timeline {}: a Helium branch stays "
-                                            "on timeline 1 for ever",
-                                            command.pg_timeline)});
+    return send_error("ERROR", "58P01",
+                      fmt::format("could not open file \"pg_wal/{:08X}.history\": No such file or directory",
+                                  command.pg_timeline),
+                      "A Helium branch stays on PostgreSQL's timeline 1 for ever, which has no history.");
+  }
+
+  Status execute(const wire::CreateReplicationSlot& command) {
+    if (!command.temporary) {
+      return send_error("ERROR", "0A000", "the WAL service has no permanent replication slots", kNoSlotNeeded);
+    }
+    const auto found = timeline();
+    if (!found) return send_error("ERROR", found.error());
+    const Lsn restart = command.reserve_wal ? (*found)->view().commit_lsn : Lsn();
+    if (!slots_.emplace(command.slot, restart).second) {
+      return send_error("ERROR", "42710", fmt::format("replication slot \"{}\" already exists", command.slot));
+    }
+    wire::MessageWriter out;
+    out.row_description({{"slot_name", 25}, {"consistent_point", 25}, {"snapshot_name", 25}, {"output_plugin", 25}})
+        .data_row({command.slot, "0/0", std::nullopt, std::nullopt})
+        .command_complete("CREATE_REPLICATION_SLOT");
+    return socket_->send(out.view());
+  }
+
+  Status execute(const wire::ReadReplicationSlot& command) {
+    wire::MessageWriter out;
+    out.row_description({{"slot_type", 25}, {"restart_lsn", 25}, {"restart_tli", 20}});
+    const auto slot = slots_.find(command.slot);
+    if (slot == slots_.end()) {
+      out.data_row({std::nullopt, std::nullopt, std::nullopt});  // how PostgreSQL says that there is none
+    } else if (!slot->second.is_valid()) {
+      out.data_row({"physical", std::nullopt, std::nullopt});
+    } else {
+      out.data_row({"physical", to_string(slot->second), "1"});
+    }
+    return socket_->send(out.command_complete("READ_REPLICATION_SLOT").view());
+  }
+
+  Status execute(const wire::DropReplicationSlot& command) {
+    if (slots_.erase(command.slot) == 0) return send_no_such_slot(command.slot);
+    wire::MessageWriter out;
+    return socket_->send(out.command_complete("DROP_REPLICATION_SLOT").view());
+  }
+
+  Status execute(const wire::BaseBackup&) {
+    return send_error("ERROR", "0A000", "the WAL service has WAL, and no data files to back up",
+                      "Run pg_basebackup against an endpoint of the branch; what it makes can follow this server.");
+  }
+
+  Status execute(const wire::NoCommand& command) {
+    return send_error("ERROR", "0A000", fmt::format("cannot execute SQL commands in the WAL service: \"{}\"", command.text),
+                      "It knows IDENTIFY_SYSTEM, SHOW, TIMELINE_HISTORY, START_REPLICATION, CREATE_REPLICATION_SLOT, "
+                      "READ_REPLICATION_SLOT, DROP_REPLICATION_SLOT, START_WAL_PUSH, START_WAL_FEED and READ_WAL.");
   }
 
   Status execute(const wire::StartReplication& command) {
     if (command.pg_timeline != 1) {
-      return send_error("ERROR", {ErrorCode::kInvalid, fmt::format("PostgreSQL timeline {} does not exist: a Helium "
-                                                                   "branch stays on timeline 1 for ever",
-                                                                   command.pg_timeline)});
+      return send_error("ERROR", "XX000",
+                        fmt::format("requested timeline {} is not in this server's history", command.pg_timeline),
+                        "A Helium branch stays on PostgreSQL's timeline 1 for ever: a server that was promoted cannot "
+                        "follow it any more.");
     }
+    if (!command.slot.empty() && !slots_.contains(command.slot)) return send_no_such_slot(command.slot);
     return feed(command.start, FeedKind::kReplication);
   }
   Status execute(const wire::StartWalFeed& command) { return feed(command.start, FeedKind::kFeed); }
@@ -164,7 +230,8 @@ class Connection {
                                                                      to_string(start), to_string(*id_),
                                                                      to_string(first))});
     }
-    return run_feed(*socket_, **found, start, kind, name_);
+    return run_feed(*socket_, **found,
+                    {.start = start, .kind = kind, .reader_name = name_, .sender_timeout = sender_timeout_});
   }
 
   Status execute(const wire::StartWalPush&) {
@@ -187,19 +254,32 @@ class Connection {
     return run_read(*socket_, **found, command);
   }
 
-  // FATAL ends the connection, ERROR only the command.
+  Status send_no_such_slot(const std::string& slot) {
+    return send_error("ERROR", "42704", fmt::format("replication slot \"{}\" does not exist", slot), kNoSlotNeeded);
+  }
+
   Status send_error(std::string_view severity, const Error& error) {
+    return send_error(severity, sqlstate(error.code), error.message);
+  }
+  // FATAL ends the connection, ERROR only the command.
+  Status send_error(std::string_view severity, std::string_view sqlstate, const std::string& message,
+                    std::string_view hint = {}) {
     wire::MessageWriter out;
-    HELIUM_TRY(socket_->send(out.error_response(severity, sqlstate(error.code), error.message).view()));
-    if (severity != "FATAL") return {};
+    HELIUM_TRY(socket_->send(out.error_response(severity, sqlstate, message, hint).view()));
+    if (severity != "FATAL") {
+      slots_.clear();  // an error ends temporary slots at a stock server too
+      return {};
+    }
     socket_->close_gently();
-    return fail(ErrorCode::kClosed, error.message);
+    return fail(ErrorCode::kClosed, message);
   }
 
   Safekeeper& safekeeper_;
   const std::shared_ptr<walclient::PgSocket> socket_;
   std::string name_ = "unnamed";
   std::optional<TenantTimelineId> id_;
+  ReplyTimer::Milliseconds sender_timeout_ = ReplyTimer::kDefault;
+  std::map<std::string, Lsn> slots_;  // temporary ones, of this connection; where they were made, if reserved
 };
 
 }  // namespace

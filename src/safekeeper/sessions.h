@@ -9,6 +9,7 @@
 #include "base/result.h"
 #include "safekeeper/feed_cursor.h"
 #include "safekeeper/metrics.h"
+#include "safekeeper/reply_timer.h"
 #include "safekeeper/timeline.h"
 #include "walclient/pg_socket.h"
 #include "wire/pgwire.h"
@@ -21,9 +22,14 @@ const char* sqlstate(ErrorCode code);
 // START_WAL_PUSH: a proposer's messages, until it leaves, is refused or fenced.
 Status run_push(const std::shared_ptr<walclient::PgSocket>& socket, Timeline& timeline);
 
-// START_REPLICATION and START_WAL_FEED: committed WAL from `start` on, for ever.
-Status run_feed(walclient::PgSocket& socket, Timeline& timeline, Lsn start, FeedKind kind,
-                const std::string& reader_name);
+struct FeedOptions {
+  Lsn start;
+  FeedKind kind = FeedKind::kReplication;
+  std::string reader_name;  // application_name
+  ReplyTimer::Milliseconds sender_timeout = ReplyTimer::kDefault;  // of a replication: silent clients are given up
+};
+// START_REPLICATION and START_WAL_FEED: committed WAL from `start` on, until the client ends the copy.
+Status run_feed(walclient::PgSocket& socket, Timeline& timeline, const FeedOptions& options);
 
 // READ_WAL: WAL that may not be committed yet, for a proposer or a peer of that term.
 Status run_read(walclient::PgSocket& socket, Timeline& timeline, const wire::ReadWal& command);

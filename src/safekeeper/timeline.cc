@@ -392,6 +392,7 @@ void Timeline::on_peer(const MemberProgress& progress) {
     const bool member = wire::is_member(acceptor_.state().membership, progress.safekeeper_id);
     if (!member || progress.safekeeper_id == control_.safekeeper_id) return;
     peers_[progress.safekeeper_id] = progress;
+    peers_heard_[progress.safekeeper_id] = now();
     std::vector<MemberProgress> peers;
     for (const auto& [id, peer] : peers_) peers.push_back(peer);
     rose = acceptor_.on_peers(peers);
@@ -455,6 +456,17 @@ Result<wire::MembershipReply> Timeline::fill(const wire::FillRequest& request) {
 wire::MembershipReply Timeline::membership() const {
   const std::lock_guard lock(state_mutex_);
   return acceptor_.membership_reply();
+}
+
+std::vector<Timeline::Peer> Timeline::peers() const {
+  const std::lock_guard lock(state_mutex_);
+  std::vector<Peer> all;
+  for (const auto& [id, progress] : peers_) {
+    const auto heard = peers_heard_.find(id);
+    const auto age = heard == peers_heard_.end() ? TimePoint::duration::zero() : now() - heard->second;
+    all.push_back({progress, std::chrono::duration_cast<std::chrono::milliseconds>(age)});
+  }
+  return all;
 }
 
 Status Timeline::check_uncommitted_read(uint64_t term, Lsn end) const {

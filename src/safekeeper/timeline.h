@@ -95,6 +95,12 @@ class Timeline {
 
   // Rule 7: what a member says of itself; may raise commit_lsn.
   void on_peer(const MemberProgress& progress);
+  // What the others said last, and how long ago.
+  struct Peer {
+    MemberProgress progress;
+    std::chrono::milliseconds age;
+  };
+  std::vector<Peer> peers() const;
 
   // -- membership changes: from a changer, or passed on by a proposer -----------------------------------------------
   // What came of it is in the reply; an error means that nothing is known (disk full: try again).
@@ -116,7 +122,8 @@ class Timeline {
   // A reader's name and how far it says it is, for the status page.
   struct Reader {
     std::string name;
-    Lsn received, flushed;
+    std::string kind;  // "feed": a pageserver; "replication": PostgreSQL's protocol
+    Lsn sent, received, flushed, applied;
   };
   void note_reader(uint64_t number, Reader reader);
   std::vector<Reader> readers() const;
@@ -239,6 +246,7 @@ class Timeline {
   uint64_t told_commit_term_ = 0;  // the newest commit_lsn that the proposer told of, perhaps ahead of our flush_lsn
   Lsn told_commit_lsn_;
   std::map<uint64_t, MemberProgress> peers_;
+  std::map<uint64_t, TimePoint> peers_heard_;
   struct Flushed {
     Lsn lsn;
     TimePoint at;

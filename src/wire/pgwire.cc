@@ -188,12 +188,13 @@ MessageWriter& MessageWriter::parameter_status(std::string_view name, std::strin
 MessageWriter& MessageWriter::ready_for_query() { return begin('Z').u8('I').end(); }
 MessageWriter& MessageWriter::command_complete(std::string_view tag) { return begin('C').text(tag).end(); }
 MessageWriter& MessageWriter::error_response(std::string_view severity, std::string_view sqlstate,
-                                             std::string_view message) {
+                                             std::string_view message, std::string_view hint) {
   begin('E');
   u8('S').text(severity);
   u8('V').text(severity);
   u8('C').text(sqlstate);
   u8('M').text(message);
+  if (!hint.empty()) u8('H').text(hint);
   return u8(0).end();
 }
 MessageWriter& MessageWriter::row_description(std::initializer_list<Column> columns) {

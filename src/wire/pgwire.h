@@ -67,8 +67,9 @@ class MessageWriter {
   MessageWriter& parameter_status(std::string_view name, std::string_view value);
   MessageWriter& ready_for_query();
   MessageWriter& command_complete(std::string_view tag);
-  // sqlstate: five characters; severity ERROR or FATAL.
-  MessageWriter& error_response(std::string_view severity, std::string_view sqlstate, std::string_view message);
+  // sqlstate: five characters; severity ERROR or FATAL; hint: what to do, empty if there is nothing to say.
+  MessageWriter& error_response(std::string_view severity, std::string_view sqlstate, std::string_view message,
+                                std::string_view hint = {});
   struct Column {
     std::string_view name;
     uint32_t type_oid;  // 25 text, 23 int4, 20 int8
@@ -105,6 +106,22 @@ struct StartReplication {
   Lsn start;
   uint32_t pg_timeline = 1;
 };
+struct CreateReplicationSlot {
+  std::string slot;
+  bool temporary = false;
+  bool reserve_wal = false;
+};
+struct ReadReplicationSlot {
+  std::string slot;
+};
+struct DropReplicationSlot {
+  std::string slot;
+};
+struct BaseBackup {};
+// What is no command of a replication connection: SQL, most likely.
+struct NoCommand {
+  std::string text;
+};
 struct StartWalPush {};
 struct StartWalFeed {
   Lsn start;
@@ -113,9 +130,11 @@ struct ReadWal {
   uint64_t term = 0;
   Lsn start, end;
 };
-using WalCommand =
-    std::variant<IdentifySystem, Show, TimelineHistoryCommand, StartReplication, StartWalPush, StartWalFeed, ReadWal>;
-// Keywords in any case; a trailing semicolon is fine. Errors: kInvalid, with a text that names what is wrong.
+using WalCommand = std::variant<IdentifySystem, Show, TimelineHistoryCommand, StartReplication, CreateReplicationSlot,
+                                ReadReplicationSlot, DropReplicationSlot, BaseBackup, NoCommand, StartWalPush,
+                                StartWalFeed, ReadWal>;
+// Keywords in any case; a trailing semicolon is fine. Errors: kInvalid: a syntax error, with a text that names what is
+// wrong.
 Result<WalCommand> parse_wal_command(std::string_view text);
 
 // -- inside CopyData of a replication stream (all big-endian) -----------------------------------------------------
@@ -144,6 +163,7 @@ Result<FeedMessage> parse_feed_message(ByteView payload);
 struct StandbyStatus {
   Lsn written, flushed, applied;
   bool reply_requested = false;
+  friend bool operator==(const StandbyStatus&, const StandbyStatus&) = default;
 };
 Bytes encode_standby_status(const StandbyStatus& status, int64_t pg_time);
 // nullopt: a message of the client that carries nothing for us (hot standby feedback).

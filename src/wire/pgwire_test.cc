@@ -52,8 +52,31 @@ TEST(PgWire, CommandsOfTheWalServiceAndOfStockTools) {
   const auto read = std::get<ReadWal>(*parse_wal_command("READ_WAL 5 0/28 0/30"));
   EXPECT_EQ(read.term, 5u);
   EXPECT_EQ(read.end, Lsn(0x30));
-  for (const char* bad : {"", "SELECT 1", "START_REPLICATION", "START_REPLICATION SLOT a LOGICAL 0/0", "READ_WAL 5 0/1",
+  for (const char* sql : {"", "SELECT 1", "SELEC"}) {
+    EXPECT_TRUE(std::holds_alternative<NoCommand>(*parse_wal_command(sql))) << sql;
+  }
+  EXPECT_TRUE(std::holds_alternative<BaseBackup>(*parse_wal_command("BASE_BACKUP ( LABEL 'x',  PROGRESS)")));
+  for (const char* bad : {"START_REPLICATION", "START_REPLICATION 0/0 TIMELINE 0", "TIMELINE_HISTORY 0", "START_REPLICATION SLOT a LOGICAL 0/0", "READ_WAL 5 0/1",
                           "START_WAL_FEED 0/28 x", "TIMELINE_HISTORY x"}) {
+    EXPECT_FALSE(parse_wal_command(bad).has_value()) << bad;
+  }
+}
+
+// As pg_receivewal and walreceivers of 14 to 18 write them.
+TEST(PgWire, CommandsForSlots) {
+  const auto create = [](std::string_view text) { return std::get<CreateReplicationSlot>(*parse_wal_command(text)); };
+  const auto old_style = create("CREATE_REPLICATION_SLOT \"pg_walreceiver_7\" TEMPORARY PHYSICAL RESERVE_WAL");
+  EXPECT_EQ(old_style.slot, "pg_walreceiver_7");
+  EXPECT_TRUE(old_style.temporary && old_style.reserve_wal);
+  const auto new_style = create("CREATE_REPLICATION_SLOT \"s\" PHYSICAL (RESERVE_WAL)");
+  EXPECT_FALSE(new_style.temporary);
+  EXPECT_TRUE(new_style.reserve_wal);
+  EXPECT_FALSE(create("CREATE_REPLICATION_SLOT s PHYSICAL (RESERVE_WAL 'false')").reserve_wal);
+  EXPECT_EQ(std::get<ReadReplicationSlot>(*parse_wal_command("READ_REPLICATION_SLOT \"s\"")).slot, "s");
+  EXPECT_EQ(std::get<DropReplicationSlot>(*parse_wal_command("DROP_REPLICATION_SLOT \"s\" WAIT;")).slot, "s");
+  for (const char* bad : {"CREATE_REPLICATION_SLOT", "CREATE_REPLICATION_SLOT s", "DROP_REPLICATION_SLOT",
+                          "CREATE_REPLICATION_SLOT s LOGICAL pgoutput", "CREATE_REPLICATION_SLOT s PHYSICAL (X)",
+                          "READ_REPLICATION_SLOT", "DROP_REPLICATION_SLOT s now"}) {
     EXPECT_FALSE(parse_wal_command(bad).has_value()) << bad;
   }
 }
@@ -67,6 +90,12 @@ TEST(PgWire, FeedMessagesComeBack) {
   const Bytes status = encode_standby_status({Lsn(3), Lsn(2), Lsn(1), true}, 5);
   EXPECT_EQ((*parse_standby_message(status))->flushed, Lsn(2));
   EXPECT_FALSE(parse_standby_message(ByteView(status).first(20)).has_value());
+  // Hot standby feedback: time, then xmin and its epoch, then catalog_xmin and its epoch.
+  Bytes feedback(1 + 8 + 4 * 4);
+  feedback[0] = std::byte{'h'};
+  EXPECT_EQ(*parse_standby_message(feedback), std::nullopt);
+  feedback[0] = std::byte{'z'};
+  EXPECT_FALSE(parse_standby_message(feedback).has_value());
   EXPECT_FALSE(parse_feed_message(ByteView(header).first(20)).has_value());
 }
 
