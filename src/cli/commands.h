@@ -71,7 +71,17 @@ Status stop_pageserver(StopMode mode);
 Status pageserver_status();
 Status start_safekeeper(uint64_t id);
 Status stop_safekeeper(uint64_t id, StopMode mode);
-Status safekeeper_status(uint64_t id);
+Status list_safekeepers(bool as_json);
+struct SafekeeperOptions {
+  uint64_t id = 1;
+  std::string tenant_id;  // of the branch whose name `timeline` is; "": the default one
+  std::string timeline;   // id or name of a branch; "": all
+  bool as_json = false;
+};
+Status safekeeper_status(const SafekeeperOptions& options);
+// Both become another program: they return only when they fail.
+Status dump_safekeeper(const SafekeeperOptions& options);
+Status verify_safekeeper(const SafekeeperOptions& options);
 Status start_broker();
 Status stop_broker(StopMode mode);
 Status broker_status();

@@ -126,26 +126,6 @@ Status pageserver_status() {
   return print_daemon_status(pageserver_daemon(cluster));
 }
 
-Status start_safekeeper(uint64_t id) {
-  HELIUM_ASSIGN(Cluster cluster, Cluster::open());
-  {
-    HELIUM_ASSIGN(const Fd lock, cluster.take_lock());
-    HELIUM_TRY(start_one(safekeeper_daemon(cluster, id)));
-  }
-  return create_missed_timelines(cluster, id);
-}
-
-Status stop_safekeeper(uint64_t id, StopMode mode) {
-  HELIUM_ASSIGN(const Cluster cluster, Cluster::open());
-  return stop_one(safekeeper_daemon(cluster, id), mode);
-}
-
-Status safekeeper_status(uint64_t id) {
-  HELIUM_ASSIGN(const Cluster cluster, Cluster::open());
-  HELIUM_ASSIGN(const Daemon daemon, safekeeper_daemon(cluster, id));
-  return print_daemon_status(daemon);
-}
-
 Status start_broker() {
   HELIUM_ASSIGN(const Cluster cluster, Cluster::open());
   HELIUM_ASSIGN(const Fd lock, cluster.take_lock());

@@ -177,30 +177,36 @@ void add_endpoint_commands(CommandLine& line) {
   command->callback([&line] { line.action = [] { return list_endpoints(tenant_id, as_json); }; });
 }
 
-void add_daemon_commands(CommandLine& line) {
+void add_safekeeper_commands(CommandLine& line) {
   static StopMode mode = StopMode::kFast;
-  static uint64_t id = 1;
-
-  CLI::App* group = add_group(line.app, "pageserver", "the pageserver by itself");
-  add_command(*group, "start", "start it")->callback([&line] { line.action = start_pageserver; });
-  CLI::App* command = add_command(*group, "stop", "stop it; clients wait until it is back");
-  add_mode(command, mode);
-  command->callback([&line] { line.action = [] { return stop_pageserver(mode); }; });
-  add_command(*group, "status", "tell whether it runs and answers")->callback([&line] { line.action = pageserver_status; });
-
-  group = add_group(line.app, "safekeeper", "one safekeeper by itself");
-  const auto add_id = [](CLI::App* of) { of->add_option("id", id, "which safekeeper")->capture_default_str(); };
-  command = add_command(*group, "start", "start it");
+  static SafekeeperOptions options;
+  CLI::App* group = add_group(line.app, "safekeeper", "the safekeepers: start and stop one, look at them, check their files");
+  const auto add_id = [](CLI::App* of) { of->add_option("id", options.id, "which safekeeper")->capture_default_str(); };
+  const auto add_which = [&](CLI::App* of) {
+    add_id(of);
+    of->add_option("--tenant-id", options.tenant_id, "whose branch the name is; the default tenant if not given");
+    of->add_flag("--json", options.as_json, "as JSON");
+    return of->add_option("--timeline", options.timeline, "one timeline: 32 hex digits, or the name of a branch");
+  };
+  CLI::App* command = add_command(*group, "start", "start it");
   add_id(command);
-  command->callback([&line] { line.action = [] { return start_safekeeper(id); }; });
+  command->callback([&line] { line.action = [] { return start_safekeeper(options.id); }; });
   command = add_command(*group, "stop", "stop it; commits go on while a majority runs");
   add_id(command);
   add_mode(command, mode);
-  command->callback([&line] { line.action = [] { return stop_safekeeper(id, mode); }; });
-  command = add_command(*group, "status", "tell whether it runs and answers");
-  add_id(command);
-  command->callback([&line] { line.action = [] { return safekeeper_status(id); }; });
-
+  command->callback([&line] { line.action = [] { return stop_safekeeper(options.id, mode); }; });
+  command = add_command(*group, "list", "list safekeepers");
+  command->add_flag("--json", options.as_json, "as JSON");
+  command->callback([&line] { line.action = [] { return list_safekeepers(options.as_json); }; });
+  command = add_command(*group, "status", "tell whether it runs and answers, and how far each timeline is");
+  add_which(command);
+  command->callback([&line] { line.action = [] { return safekeeper_status(options); }; });
+  command = add_command(*group, "dump", "explain the files of one timeline: control file and segments; it may be running");
+  add_which(command)->required();
+  command->callback([&line] { line.action = [] { return dump_safekeeper(options); }; });
+  command = add_command(*group, "verify", "read all WAL and report the first bad record of each timeline; it may be running");
+  add_which(command);
+  command->callback([&line] { line.action = [] { return verify_safekeeper(options); }; });
   static SafekeeperAddOptions add;
   command = add_command(*group, "add", "make and start another safekeeper, a spare one for now");
   command->add_option("--pg-port", add.pg_port, "port of its WAL service; a free one if not given");
@@ -212,6 +218,17 @@ void add_daemon_commands(CommandLine& line) {
   command->add_option("new", replace.new_id, "the one that comes; made and started if there is none of that number")->required();
   command->add_flag("--abort", replace.abort, "undo a replacement that was not finished");
   command->callback([&line] { line.action = [] { return replace_safekeeper(replace); }; });
+}
+
+void add_daemon_commands(CommandLine& line) {
+  static StopMode mode = StopMode::kFast;
+
+  CLI::App* group = add_group(line.app, "pageserver", "the pageserver by itself");
+  add_command(*group, "start", "start it")->callback([&line] { line.action = start_pageserver; });
+  CLI::App* command = add_command(*group, "stop", "stop it; clients wait until it is back");
+  add_mode(command, mode);
+  command->callback([&line] { line.action = [] { return stop_pageserver(mode); }; });
+  add_command(*group, "status", "tell whether it runs and answers")->callback([&line] { line.action = pageserver_status; });
 
   group = add_group(line.app, "storage_broker", "the storage broker by itself");
   add_command(*group, "start", "start it")->callback([&line] { line.action = start_broker; });
@@ -244,6 +261,7 @@ int run(int argc, char** argv) {
   add_tenant_commands(line);
   add_timeline_commands(line);
   add_endpoint_commands(line);
+  add_safekeeper_commands(line);
   add_daemon_commands(line);
   try {
     line.app.parse(argc, argv);

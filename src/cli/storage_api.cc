@@ -222,6 +222,11 @@ std::vector<SafekeeperTimeline> ask_safekeepers(const ClusterConfig& config, con
   });
 }
 
+Result<std::string> get_from_safekeeper(const ClusterConfig& config, uint64_t safekeeper_id, const std::string& path) {
+  HELIUM_ASSIGN(const json answer, call_safekeeper(config, safekeeper_id, "GET", path, nullptr, kQuickTimeout));
+  return answer.dump();
+}
+
 Status catch_up_safekeeper(const ClusterConfig& config, uint64_t safekeeper_id, const TenantTimelineId& id,
                            const SafekeeperTimeline& donor, Lsn upto) {
   const SafekeeperConfig* peer = config.find_safekeeper(donor.safekeeper_id);

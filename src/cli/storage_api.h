@@ -62,6 +62,8 @@ Status create_on_safekeeper(const ClusterConfig& config, uint64_t safekeeper_id,
 // Asks all members at once. Silent ones are left out; does not wait long for them once a majority has answered.
 std::vector<SafekeeperTimeline> ask_safekeepers(const ClusterConfig& config, const std::vector<uint64_t>& members,
                                                 const TenantTimelineId& id);
+// The body of a GET, a JSON text.
+Result<std::string> get_from_safekeeper(const ClusterConfig& config, uint64_t safekeeper_id, const std::string& path);
 // Makes a member pull WAL of the donor's log term up to `upto`.
 Status catch_up_safekeeper(const ClusterConfig& config, uint64_t safekeeper_id, const TenantTimelineId& id,
                            const SafekeeperTimeline& donor, Lsn upto);

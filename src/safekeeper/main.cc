@@ -9,6 +9,7 @@
 #include "base/daemon.h"
 #include "base/log.h"
 #include "safekeeper/http_api.h"
+#include "safekeeper/inspect.h"
 #include "safekeeper/pg_server.h"
 #include "safekeeper/safekeeper.h"
 #include "store/directory_store.h"
@@ -115,6 +116,7 @@ Status run(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   using namespace helium;
+  if (const auto inspected = safekeeper::run_inspection(argc, argv)) return *inspected;
   block_stop_signals();
   int help_exit = -1;
   const auto arguments = safekeeper::parse(argc, argv, help_exit);

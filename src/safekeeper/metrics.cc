@@ -3,10 +3,77 @@
 #include <prometheus/counter.h>
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
+#include <prometheus/metric_family.h>
 #include <prometheus/registry.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
 
 namespace helium::safekeeper {
 namespace {
+
+using Positions = Metrics::TimelinePositions;
+
+// Positions at a scrape become metrics of their own: nothing is left behind by a timeline that has gone.
+class PositionsRegistry : public prometheus::Registry {
+ public:
+  void set_source(std::function<std::vector<Positions>()> source) {
+    const std::lock_guard lock(mutex_);
+    source_ = std::move(source);
+  }
+
+  std::vector<prometheus::MetricFamily> Collect() const override {
+    std::vector<prometheus::MetricFamily> all = prometheus::Registry::Collect();
+    const std::lock_guard lock(mutex_);
+    if (!source_) return all;
+    std::vector<Positions> timelines = source_();
+    const size_t count = timelines.size();
+    choose(timelines);
+    const auto add = [&](const char* name, const char* help, auto value) {
+      all.push_back({name, help, prometheus::MetricType::Gauge, {}});
+      for (const Positions& timeline : timelines) {
+        prometheus::ClientMetric metric;
+        metric.label = {{"tenant_id", to_string(timeline.id.tenant)}, {"timeline_id", to_string(timeline.id.timeline)}};
+        metric.gauge.value = static_cast<double>(value(timeline));
+        all.back().metric.push_back(std::move(metric));
+      }
+    };
+    add("safekeeper_term", "The highest term promised", [](const Positions& t) { return t.term; });
+    add("safekeeper_flush_lsn", "WAL up to here is synced here, in bytes", [](const Positions& t) { return t.flush_lsn.bytes(); });
+    add("safekeeper_commit_lsn", "WAL up to here is known to be on a majority, in bytes",
+        [](const Positions& t) { return t.commit_lsn.bytes(); });
+    prometheus::ClientMetric hidden;
+    hidden.gauge.value = static_cast<double>(count - timelines.size());
+    all.push_back({"safekeeper_timelines_not_shown", "Timelines whose positions are left out here: they moved least recently",
+                   prometheus::MetricType::Gauge, {hidden}});
+    return all;
+  }
+
+ private:
+  // Keeps those that moved last.
+  void choose(std::vector<Positions>& timelines) const {
+    ++scrape_;
+    std::map<TenantTimelineId, Seen> now;
+    for (const Positions& timeline : timelines) {
+      const auto before = seen_.find(timeline.id);
+      const bool still = before != seen_.end() && before->second.flush_lsn == timeline.flush_lsn;
+      now[timeline.id] = still ? before->second : Seen{timeline.flush_lsn, scrape_};
+    }
+    seen_ = std::move(now);
+    std::ranges::stable_sort(timelines, std::ranges::greater(), [&](const Positions& t) { return seen_[t.id].moved_at; });
+    if (timelines.size() > Metrics::kTimelinesShown) timelines.resize(Metrics::kTimelinesShown);
+  }
+
+  struct Seen {
+    Lsn flush_lsn;
+    uint64_t moved_at;  // number of the scrape
+  };
+  mutable std::mutex mutex_;
+  std::function<std::vector<Positions>()> source_;
+  mutable uint64_t scrape_ = 0;
+  mutable std::map<TenantTimelineId, Seen> seen_;
+};
 
 const prometheus::Histogram::BucketBoundaries kSeconds{0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
                                                        0.025,   0.05,   0.1,     0.25,   0.5,   1,      2.5,   5};
@@ -16,7 +83,7 @@ double seconds(Metrics::Duration duration) { return std::chrono::duration<double
 }  // namespace
 
 struct Metrics::Impl {
-  std::shared_ptr<prometheus::Registry> registry = std::make_shared<prometheus::Registry>();
+  std::shared_ptr<PositionsRegistry> registry = std::make_shared<PositionsRegistry>();
 
   prometheus::Histogram& histogram(const char* name, const char* help) {
     return prometheus::BuildHistogram().Name(name).Help(help).Register(*registry).Add({}, kSeconds);
@@ -60,7 +127,7 @@ struct Metrics::Impl {
 };
 
 Metrics::Metrics() : impl_(std::make_unique<Impl>()) {}
-Metrics::~Metrics() = default;
+Metrics::~Metrics() { set_positions_source(nullptr); }
 
 void Metrics::observe_append(Duration took, size_t bytes) {
   impl_->append.Observe(seconds(took));
@@ -89,6 +156,9 @@ void Metrics::set_residencies(const Residencies& now) {
   impl_->evicted.Set(static_cast<double>(now.evicted));
   impl_->local_bytes.Set(static_cast<double>(now.local_wal_bytes));
   impl_->not_offloaded.Set(static_cast<double>(now.not_offloaded_bytes));
+}
+void Metrics::set_positions_source(std::function<std::vector<TimelinePositions>()> source) {
+  impl_->registry->set_source(std::move(source));
 }
 std::shared_ptr<prometheus::Registry> Metrics::registry() const { return impl_->registry; }
 

@@ -3,8 +3,11 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
+#include <vector>
 
+#include "base/ids.h"
 #include "base/lsn.h"
 
 namespace prometheus {
@@ -39,6 +42,16 @@ class Metrics {
     uint64_t not_offloaded_bytes = 0;
   };
   void set_residencies(const Residencies& now);
+
+  // Positions of each timeline, asked for at each scrape. No more than kTimelinesShown are shown, those that moved last
+  // first; the source is not called any more once this has returned.
+  struct TimelinePositions {
+    TenantTimelineId id;
+    uint64_t term = 0;
+    Lsn flush_lsn, commit_lsn;
+  };
+  static constexpr size_t kTimelinesShown = 100;
+  void set_positions_source(std::function<std::vector<TimelinePositions>()> source);
 
   std::shared_ptr<prometheus::Registry> registry() const;
 

@@ -241,6 +241,15 @@ std::vector<Safekeeper::Listed> Safekeeper::timelines() const {
 void Safekeeper::start(const HostPort& wal_address, const HostPort& http_address) {
   wal_address_ = wal_address;
   http_address_ = http_address;
+  metrics_.set_positions_source([this] {
+    std::vector<Metrics::TimelinePositions> all;
+    for (const Listed& listed : timelines()) {
+      if (!listed.timeline) continue;
+      const Timeline::View view = listed.timeline->view();
+      all.push_back({.id = listed.id, .term = view.term, .flush_lsn = view.flush_lsn, .commit_lsn = view.commit_lsn});
+    }
+    return all;
+  });
   housekeeper_ = std::thread([this] { housekeep_loop(); });
   recoverer_ = std::thread([this] { recover_loop(); });
   offloader_thread_ = std::thread([this] { offload_loop(); });
@@ -391,6 +400,7 @@ void Safekeeper::stop() {
     stopping_ = true;
     work_.notify_all();
   }
+  metrics_.set_positions_source(nullptr);
   for (const Listed& listed : timelines()) {
     if (listed.timeline) listed.timeline->stop();
   }

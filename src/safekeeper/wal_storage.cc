@@ -7,7 +7,7 @@
 
 #include "pg/constants.h"
 #include "pg/wal_build.h"
-#include "pg/wal_page.h"
+#include "safekeeper/wal_check.h"
 
 namespace helium::safekeeper {
 namespace {
@@ -18,11 +18,6 @@ constexpr size_t kChunk = 1024 * 1024;
 const Bytes& zero_chunk() {
   static const Bytes zeros(kChunk);
   return zeros;
-}
-
-std::string place_name(Lsn lsn) {
-  return fmt::format("segment {} offset {}", pg::wal_segment_name(kPgTimeline, pg::wal_segment_number(lsn)),
-                     pg::wal_segment_offset(lsn));
 }
 
 // The end of the last byte in [from, end) of the file that is not zero; `from` if all are.
@@ -94,14 +89,14 @@ Status WalStorage::recover(const Recovery& recovery) {
       if (file.error().code != ErrorCode::kNotFound) return fail(file.error());
       if (at == recovery.verify_lsn && pg::wal_segment_offset(at) != 0) {
         return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {} is missing", folder_.string(),
-                                                     place_name(at)));
+                                                     wal_place_name(at)));
       }
       break;
     }
     const uint32_t offset = pg::wal_segment_offset(at);
     const MutableByteView part(chunk.data(), std::min<uint64_t>(kChunk, pg::kWalSegmentSize - offset));
     if (Status got = (*file)->read_at(offset, part); !got) {
-      return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {}: {}", folder_.string(), place_name(at),
+      return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {}: {}", folder_.string(), wal_place_name(at),
                                                    got.error().message));
     }
     decoder_.feed(part);
@@ -122,7 +117,7 @@ Status WalStorage::recover(const Recovery& recovery) {
   if (end_of_bytes_ < recovery.flushed_lsn && !planted(Bug::kDamageIsATear)) {
     return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {}: no valid record at {}, though WAL was synced "
                                                  "up to {} ({})",
-                                                 folder_.string(), place_name(end_of_bytes_), to_string(end_of_bytes_),
+                                                 folder_.string(), wal_place_name(end_of_bytes_), to_string(end_of_bytes_),
                                                  to_string(recovery.flushed_lsn), stopped_by));
   }
   HELIUM_TRY(check_no_wal_behind(end_of_bytes_));
@@ -140,41 +135,13 @@ Status WalStorage::sync_recovered(Lsn flushed_lsn) {
   return {};
 }
 
-// Where the record at `start` would end if its length is to be believed: the next page must continue it by as much.
-Lsn WalStorage::claimed_end(Lsn start) const {
-  WalReader reader(disk_, folder_);
-  std::array<std::byte, 4> length;
-  const Lsn header = pg::wal_record_start_after(start);
-  if (!reader.read(header, length)) return start;
-  const uint64_t total = load<uint32_t>(length.data());
-  const uint64_t room = pg::kWalPageSize - pg::wal_page_offset(header);
-  if (total <= room) return start;
-  std::array<std::byte, pg::kWalShortPageHeader> page;
-  if (!reader.read(header + room, page)) return start;
-  if (pg::pg_version_of_wal_magic(load<uint16_t>(page.data())) == 0 ||
-      Lsn(load<uint64_t>(page.data() + 8)) != header + room || load<uint32_t>(page.data() + 16) != total - room) {
-    return start;
-  }
-  const uint64_t pages = total / (pg::kWalPageSize - pg::kWalLongPageHeader) + 1;
-  return header + total + pages * pg::kWalLongPageHeader;
-}
-
 Status WalStorage::check_no_wal_behind(Lsn record_end) const {
-  // A long record may be torn although most of it was synced: what counts is what lies behind where it would end.
-  const uint64_t first = claimed_end(record_end).bytes() + kMaxUnsyncedBytes + pg::kWalPageSize - 1;
-  Lsn page(first - first % pg::kWalPageSize);
-  std::array<std::byte, 16> header;
   WalReader reader(disk_, folder_);
-  while (reader.read(page, header)) {
-    if (pg::pg_version_of_wal_magic(load<uint16_t>(header.data())) != 0 &&
-        Lsn(load<uint64_t>(header.data() + 8)) == page) {
-      return fail(ErrorCode::kCorrupt,
-                  fmt::format("damaged WAL in '{}': {}: no valid record at {}, though there is WAL at {}",
-                              folder_.string(), place_name(record_end), to_string(record_end), to_string(page)));
-    }
-    page = page + pg::kWalPageSize;
-  }
-  return {};
+  const auto behind = find_wal_behind(record_end, [&](Lsn at, MutableByteView bytes) { return reader.read(at, bytes); });
+  if (!behind) return {};
+  return fail(ErrorCode::kCorrupt, fmt::format("damaged WAL in '{}': {}: no valid record at {}, though there is WAL at {}",
+                                               folder_.string(), wal_place_name(record_end), to_string(record_end),
+                                               to_string(*behind)));
 }
 
 Status WalStorage::open_segment(uint64_t segno) {
@@ -203,7 +170,7 @@ Status WalStorage::write(ByteView bytes) {
     const uint32_t offset = pg::wal_segment_offset(end_of_bytes_);
     const ByteView part = bytes.first(std::min<uint64_t>(bytes.size(), pg::kWalSegmentSize - offset));
     if (Status written = segment_->write_at(offset, part); !written) {
-      const std::string place = place_name(end_of_bytes_);
+      const std::string place = wal_place_name(end_of_bytes_);
       if (dirty_end_) dirty_end_ = std::max(*dirty_end_, end_of_bytes_ + part.size());  // some of it may be there
       drop_tail();
       return fail(std::move(written).error().context(fmt::format("write WAL at {}", place)));

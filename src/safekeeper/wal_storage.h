@@ -86,7 +86,6 @@ class WalStorage {
   WalStorage(std::shared_ptr<Disk> disk, std::filesystem::path folder, Lsn verify_lsn)
       : disk_(std::move(disk)), folder_(std::move(folder)), decoder_(verify_lsn) {}
   Status recover(const Recovery& recovery);
-  Lsn claimed_end(Lsn start) const;
   Status check_no_wal_behind(Lsn record_end) const;
   Status sync_recovered(Lsn flushed_lsn);
   Status open_segment(uint64_t segno);

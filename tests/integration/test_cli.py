@@ -10,7 +10,8 @@ from harness import PORTS_PER_CLUSTER  # noqa: F401  (the harness is on the path
 COMMANDS = ["", "init", "start", "stop", "tenant", "tenant create", "tenant list", "tenant set-default", "timeline",
             "timeline create", "timeline branch", "timeline list", "endpoint", "endpoint create", "endpoint start",
             "endpoint stop", "endpoint list", "pageserver", "pageserver start", "pageserver stop", "pageserver status",
-            "safekeeper", "safekeeper start", "safekeeper stop", "safekeeper status", "storage_broker",
+            "safekeeper", "safekeeper start", "safekeeper stop", "safekeeper status", "safekeeper list", "safekeeper dump",
+            "safekeeper verify", "storage_broker",
             "storage_broker start", "storage_broker stop", "storage_broker status"]
 
 
