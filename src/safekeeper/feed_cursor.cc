@@ -3,14 +3,21 @@
 #include <algorithm>
 
 #include "base/planted_bugs.h"
+#include "pg/constants.h"
 
 namespace helium::safekeeper {
 namespace {
 
-constexpr size_t kFeedChunk = 128 * 1024;
+constexpr uint64_t kFeedChunk = 128 * 1024;
 constexpr size_t kReadChunk = 512 * 1024;
 
 }  // namespace
+
+Lsn feed_chunk_end(Lsn start, Lsn end) {
+  if (end - start <= kFeedChunk) return end;
+  const Lsn cut = start + kFeedChunk;
+  return Lsn(cut.bytes() - pg::wal_page_offset(cut));
+}
 
 Result<FeedCursor::Item> FeedCursor::next() {
   const Timeline::View view = timeline_.view();
@@ -22,7 +29,7 @@ Result<FeedCursor::Item> FeedCursor::next() {
   const Lsn end = planted(Bug::kServeUncommitted) ? view.flush_lsn : view.commit_lsn;
   if (next_ >= end) return item;
   timeline_.touch();
-  chunk_.resize(std::min<uint64_t>(kFeedChunk, end - next_));
+  chunk_.resize(feed_chunk_end(next_, end) - next_);
   HELIUM_TRY(reader_.read(next_, chunk_));
   item.wal = chunk_;
   next_ = next_ + chunk_.size();

@@ -15,6 +15,11 @@ namespace helium::safekeeper {
 
 enum class FeedKind { kReplication, kFeed };  // kFeed announces histories
 
+// Where one message of WAL from `start` on ends, when all before `end` (a record end) may be sent: there, or at a page
+// boundary. A standby replays what it has received, and takes a record's part on a page for complete once its header is
+// there: a message never ends inside a record but at a page boundary (PostgreSQL's protocol documentation, XLogData).
+Lsn feed_chunk_end(Lsn start, Lsn end);
+
 class FeedCursor {
  public:
   FeedCursor(Timeline& timeline, Lsn start, FeedKind kind)

@@ -88,5 +88,4 @@ class StockStandby:
     def complaints(self):
         """Lines of its log that speak of damage."""
         return [line for line in self.log.read_text(errors="replace").splitlines()
-                if re.search(r"PANIC|WARNING|inconsistent|invalid|incorrect|corrupt|unexpected", line)
-                and "invalid record length" not in line]
+                if re.search(r"PANIC|WARNING|inconsistent|checksum|corrupt", line)]

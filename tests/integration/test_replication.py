@@ -309,7 +309,7 @@ def test_a_silent_client_is_asked_and_then_given_up(cluster):
 def test_a_copy_ends_and_the_connection_goes_on(cluster):
     """Status updates and feedback are taken, CopyDone is answered by CopyDone, and a second stream begins."""
     endpoint = cluster.endpoint("main")
-    endpoint.sql("CREATE TABLE t (x int)")
+    endpoint.sql("CREATE TABLE t AS SELECT i AS x FROM generate_series(1, 20000) i")
     with replication_connection(connection_string(cluster, cluster.main_id, application_name="careful")) as connection:
         for _ in range(3):
             lsn = parse_lsn(endpoint.lsn())
@@ -320,6 +320,8 @@ def test_a_copy_ends_and_the_connection_goes_on(cluster):
                 message = copy_data(connection)
                 if message[:1] == b"w":
                     end = int.from_bytes(message[1:9], "big") + len(message) - 25
+                    # Never inside a record, or a standby takes what it lacks for damage.
+                    assert end % 8192 == 0 or end == int.from_bytes(message[9:17], "big")
             position = end.to_bytes(8, "big")
             send(connection, b"h" + bytes(8) + bytes(16))
             send(connection, b"r" + position * 3 + bytes(8) + b"\x01")
