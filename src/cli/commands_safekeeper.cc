@@ -43,6 +43,15 @@ std::string branch_name(const ClusterConfig& config, const json& timeline) {
   return found == nullptr ? "-" : found->branch_name;
 }
 
+std::string_view name_of(SafekeeperRole role) {
+  switch (role) {
+    case SafekeeperRole::kActive: return "active";
+    case SafekeeperRole::kSpare: return "spare";
+    case SafekeeperRole::kRetired: return "retired";
+  }
+  return "-";
+}
+
 // What one safekeeper says, and what we know of its process.
 struct Seen {
   std::string status;  // "running", "stopped", or "silent": it runs, but does not answer
@@ -105,6 +114,7 @@ void print_timelines(const ClusterConfig& config, const json& timelines) {
 
 json to_json(const Cluster& cluster, const SafekeeperConfig& safekeeper, const Seen& seen) {
   return {{"id", safekeeper.id},
+          {"role", name_of(safekeeper.role)},
           {"status", seen.status},
           {"pid", seen.pid ? json(*seen.pid) : json(nullptr)},
           {"address", to_string(HostPort{cluster.config.host, safekeeper.pg_port})},
@@ -157,14 +167,14 @@ Status list_safekeepers(bool as_json) {
   for (const SafekeeperConfig& safekeeper : cluster.config.safekeepers) {
     const Seen seen = look_at(cluster, safekeeper.id);
     list.push_back(to_json(cluster, safekeeper, seen));
-    rows.push_back({std::to_string(safekeeper.id), text_of(list.back(), "address"), text_of(list.back(), "http_address"),
+    rows.push_back({std::to_string(safekeeper.id), text_of(list.back(), "role"), text_of(list.back(), "address"), text_of(list.back(), "http_address"),
                     seen.pid ? std::to_string(*seen.pid) : "-",
                     seen.status == "running" ? std::to_string(seen.timelines.size()) : "-", seen.status});
   }
   if (as_json) {
     say("{}", list.dump(2));
   } else {
-    fmt::print("{}", format_table({"ID", "ADDRESS", "HTTP", "PID", "TIMELINES", "STATUS"}, rows));
+    fmt::print("{}", format_table({"ID", "ROLE", "ADDRESS", "HTTP", "PID", "TIMELINES", "STATUS"}, rows));
   }
   return {};
 }

@@ -31,7 +31,7 @@ def test_list_and_status(cluster):
     assert [(each["id"], each["status"], len(each["timelines"])) for each in listed] == [(n, "running", 1) for n in (1, 2, 3)]
     assert listed[1]["pid"] == cluster.pid("sk2")
     table = cluster.helium("safekeeper", "list").splitlines()
-    assert table[0].split() == ["ID", "ADDRESS", "HTTP", "PID", "TIMELINES", "STATUS"] and len(table) == 4
+    assert table[0].split() == ["ID", "ROLE", "ADDRESS", "HTTP", "PID", "TIMELINES", "STATUS"] and len(table) == 4
 
     def told():
         (timeline,) = json.loads(cluster.helium("safekeeper", "status", "2", "--json"))["timelines"]
