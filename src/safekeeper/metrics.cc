@@ -43,6 +43,10 @@ class PositionsRegistry : public prometheus::Registry {
     add("safekeeper_flush_lsn", "WAL up to here is synced here, in bytes", [](const Positions& t) { return t.flush_lsn.bytes(); });
     add("safekeeper_commit_lsn", "WAL up to here is known to be on a majority, in bytes",
         [](const Positions& t) { return t.commit_lsn.bytes(); });
+    add("safekeeper_backup_lsn", "WAL up to here is in the object store, in bytes; 0: none",
+        [](const Positions& t) { return t.backup_lsn.bytes(); });
+    add("safekeeper_local_start_lsn", "WAL before it is not on this disk, in bytes",
+        [](const Positions& t) { return t.local_start_lsn.bytes(); });
     prometheus::ClientMetric hidden;
     hidden.gauge.value = static_cast<double>(count - timelines.size());
     all.push_back({"safekeeper_timelines_not_shown", "Timelines whose positions are left out here: they moved least recently",

@@ -48,7 +48,7 @@ class Metrics {
   struct TimelinePositions {
     TenantTimelineId id;
     uint64_t term = 0;
-    Lsn flush_lsn, commit_lsn;
+    Lsn flush_lsn, commit_lsn, backup_lsn, local_start_lsn;
   };
   static constexpr size_t kTimelinesShown = 100;
   void set_positions_source(std::function<std::vector<TimelinePositions>()> source);

@@ -244,9 +244,14 @@ void Safekeeper::start(const HostPort& wal_address, const HostPort& http_address
   metrics_.set_positions_source([this] {
     std::vector<Metrics::TimelinePositions> all;
     for (const Listed& listed : timelines()) {
-      if (!listed.timeline) continue;
+      if (!listed.timeline || !listed.timeline->recovered()) continue;
       const Timeline::View view = listed.timeline->view();
-      all.push_back({.id = listed.id, .term = view.term, .flush_lsn = view.flush_lsn, .commit_lsn = view.commit_lsn});
+      all.push_back({.id = listed.id,
+                     .term = view.term,
+                     .flush_lsn = view.flush_lsn,
+                     .commit_lsn = view.commit_lsn,
+                     .backup_lsn = view.backup_lsn,
+                     .local_start_lsn = view.local_start_lsn});
     }
     return all;
   });
