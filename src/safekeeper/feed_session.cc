@@ -26,7 +26,7 @@ class FeedSession {
         told_{.name = options.reader_name,
               .kind = options.kind == FeedKind::kFeed ? "feed" : "replication",
               .sent = options.start,
-              .received = {},
+              .received = options.start,
               .flushed = {},
               .applied = {}} {
     CHECK(wakeup_);

@@ -50,7 +50,8 @@ def test_list_and_status(cluster):
     assert re.search(rf"{cluster.main_id}\s+main\s+active\s+1\s+1\s+1\s", text), text
     for heading in ("PEER", "HEARD", "LOG TERM", "BACKUP LSN"):
         assert heading in text
-    assert any("feed" in cluster.helium("safekeeper", "status", str(n)) for n in (1, 2, 3)), "the pageserver as a reader"
+    wait_until(lambda: any(" feed " in cluster.helium("safekeeper", "status", str(n)) for n in (1, 2, 3)), 20,
+               "the pageserver being a reader")
     assert cluster.main_id in cluster.helium("safekeeper", "status", "1", "--timeline", "main")
     assert "no branch 'nope'" in cluster.refused("safekeeper", "status", "1", "--timeline", "nope")
     assert "helium safekeeper status 1" in cluster.refused("safekeeper", "status", "1", "--timeline", "0" * 31 + "1")
