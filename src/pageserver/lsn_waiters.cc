@@ -51,6 +51,11 @@ void LsnWaiters::expire(Clock::time_point now, const std::string& why) {
                                            (why.empty() ? "" : " (" + why + ")")));
 }
 
+Lsn LsnWaiters::wanted() const {
+  std::lock_guard lock(mutex_);
+  return waiters_.empty() ? Lsn() : waiters_.rbegin()->first;
+}
+
 void LsnWaiters::close() {
   std::multimap<Lsn, Waiter> waiters;
   {

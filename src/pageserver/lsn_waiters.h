@@ -31,13 +31,15 @@ class LsnWaiters {
   // `why` goes into the message of the timeout: what keeps the WAL from coming.
   void expire(Clock::time_point now, const std::string& why);
   void close();
+  // The highest LSN that somebody waits for; invalid when nobody does.
+  Lsn wanted() const;
 
  private:
   struct Waiter {
     Clock::time_point deadline;
     Callback callback;
   };
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   Lsn reached_;
   bool closed_ = false;
   std::multimap<Lsn, Waiter> waiters_;

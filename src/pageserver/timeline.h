@@ -57,6 +57,7 @@ class Timeline : public std::enable_shared_from_this<Timeline> {
   Result<bool> data_checksums() const;
 
   Lsn last_record_lsn() const { return Lsn(last_record_lsn_.load(std::memory_order_acquire)); }
+  Lsn wanted_lsn() const { return waiters_.wanted(); }  // a reader waits for WAL up to there
   Lsn disk_consistent_lsn() const { return store_->disk_consistent_lsn(); }
   Lsn readable_lsn() const;
 

@@ -120,12 +120,14 @@ TEST(LsnWaiters, EachCallbackRunsOnce) {
   waiters.add(Lsn(20), far, [&](Status status) { ready += status.has_value(); });
   waiters.add(Lsn(30), Clock::now(), [&](Status status) { late += !status && status.error().code == ErrorCode::kTimeout; });
   waiters.add(Lsn(40), far, [&](Status status) { closed += !status && status.error().code == ErrorCode::kCanceled; });
+  EXPECT_EQ(waiters.wanted(), Lsn(40));
   waiters.advance(Lsn(25));
   EXPECT_EQ(ready, 2);
   waiters.expire(Clock::now() + std::chrono::seconds(1), "");
   EXPECT_EQ(late, 1);
   waiters.close();
   EXPECT_EQ(closed, 1);
+  EXPECT_FALSE(waiters.wanted().is_valid());
   waiters.advance(Lsn(100));
   EXPECT_EQ(ready + late + closed, 4);
 }
@@ -146,6 +148,21 @@ TEST(WalSources, TheOneWithMostWalIsChosenAndAFailedOneRests) {
   EXPECT_EQ(sources.choose(Lsn(40), now), a) << "a compute says that it has it";
   for (int i = 0; i < 20; ++i) sources.on_failure(a, now);
   EXPECT_LE(*sources.next_change(now), now + WalSources::kLongestRest);
+}
+
+TEST(WalSources, WhenReadersWaitEverySourceIsTriedInTurnWithoutNews) {
+  const HostPort a{"127.0.0.1", 1}, b{"127.0.0.1", 2};
+  const auto now = Clock::now();
+  WalSources sources;
+  sources.on_progress(a, Lsn(30));
+  sources.on_progress(b, Lsn(30));
+  EXPECT_FALSE(sources.choose(Lsn(30), now, Lsn(30)).has_value()) << "what is waited for is here";
+  EXPECT_EQ(sources.choose(Lsn(30), now, Lsn(31)), a);
+  sources.on_failure(a, now);
+  EXPECT_EQ(sources.choose(Lsn(30), now, Lsn(31)), b);
+  sources.on_failure(b, now + WalSources::kFirstRest / 2);
+  EXPECT_FALSE(sources.choose(Lsn(30), now, Lsn(31)).has_value()) << "both rest";
+  EXPECT_EQ(sources.choose(Lsn(30), now + 2 * WalSources::kFirstRest, Lsn(31)), a);
 }
 
 TEST(WalSources, AStreamIsLeftOnlyForClearlyMore) {

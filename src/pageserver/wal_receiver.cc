@@ -1,5 +1,7 @@
 #include "pageserver/wal_receiver.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "pageserver/format.h"
 
@@ -51,8 +53,9 @@ std::optional<HostPort> WalReceiver::next_source() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     const auto now = Clock::now();
-    if (auto source = sources_.choose(timeline_->last_record_lsn(), now)) return source;
-    changed_.wait_until(lock, sources_.next_change(now).value_or(now + std::chrono::seconds(1)));
+    if (auto source = sources_.choose(timeline_->last_record_lsn(), now, timeline_->wanted_lsn())) return source;
+    // Not for long: nobody tells when a reader begins to wait.
+    changed_.wait_until(lock, std::min(sources_.next_change(now).value_or(now + kLook), now + kLook));
   }
   return std::nullopt;
 }
@@ -131,7 +134,7 @@ Status WalReceiver::stream(const HostPort& source) {
       // Two seconds without WAL, while another source has clearly more: leave.
       std::lock_guard lock(mutex_);
       if (sources_.should_switch(source, timeline_->last_record_lsn(), now)) return {};
-      if (now - last_wal > kIdle && !sources_.choose(timeline_->last_record_lsn(), now)) {
+      if (now - last_wal > kIdle && !sources_.choose(timeline_->last_record_lsn(), now, timeline_->wanted_lsn())) {
         log::info("WAL stream ended for now: nothing comes", {{"timeline", to_string(timeline_->id())},
                                                               {"lsn", timeline_->last_record_lsn()}});
         return {};

@@ -4,7 +4,8 @@
 // of the last record, checks the stream's term history (rule 6), takes records apart and gives them to the timeline,
 // and tells the safekeeper how far the timeline is, in memory and on disk. A source that fails, falls silent or lags
 // is left for another (wal_sources.h). A stream that brought nothing for a minute ends when nobody has more, so that idle
-// timelines cost safekeepers no connections; it begins again with the first news of WAL. Ingest that waits for the disk stops reading: the safekeeper keeps the WAL.
+// timelines cost safekeepers no connections; it begins again with the first news of WAL, or when a reader waits for some.
+// Ingest that waits for the disk stops reading: the safekeeper keeps the WAL.
 // Errors are logged here, once per failed stream, and shown as the timeline's ingest error until WAL flows again.
 // Threads: all functions are safe from any thread and do not block, but stop(), which waits for the thread.
 
@@ -26,6 +27,7 @@ class WalReceiver {
  public:
   static constexpr std::chrono::seconds kSilence{6};  // keepalives come every second
   static constexpr std::chrono::seconds kIdle{60};
+  static constexpr std::chrono::seconds kLook{1};     // for readers that wait, so often
 
   explicit WalReceiver(std::shared_ptr<Timeline> timeline);
   ~WalReceiver();  // stops

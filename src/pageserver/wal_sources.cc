@@ -24,7 +24,7 @@ void WalSources::on_failure(const HostPort& address, Clock::time_point now) {
   source.resting_until = now + source.rest;
 }
 
-std::optional<HostPort> WalSources::choose(Lsn have, Clock::time_point now) const {
+std::optional<HostPort> WalSources::choose(Lsn have, Clock::time_point now, Lsn wanted) const {
   const HostPort* best = nullptr;
   Lsn best_lsn;
   for (const auto& [address, source] : sources_) {
@@ -35,8 +35,15 @@ std::optional<HostPort> WalSources::choose(Lsn have, Clock::time_point now) cons
       best_lsn = source.commit_lsn;
     }
   }
-  if (!best) return std::nullopt;
-  return *best;
+  if (best) return *best;
+  if (wanted <= have) return std::nullopt;
+  const Source* rested = nullptr;
+  for (const auto& [address, source] : sources_) {
+    if (source.resting_until > now || (rested && rested->resting_until <= source.resting_until)) continue;
+    best = &address;
+    rested = &source;
+  }
+  return best ? std::optional(*best) : std::nullopt;
 }
 
 bool WalSources::should_switch(const HostPort& current, Lsn have, Clock::time_point now) const {

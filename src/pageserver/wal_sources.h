@@ -33,8 +33,9 @@ class WalSources {
   void on_success(const HostPort& address);
   void on_failure(const HostPort& address, Clock::time_point now);
 
-  // Where to stream from now, if there is anything to fetch behind `have`; nothing: wait.
-  std::optional<HostPort> choose(Lsn have, Clock::time_point now) const;
+  // Where to stream from now, if there is anything to fetch behind `have`; nothing: wait. `wanted`: readers wait for WAL
+  // up to there; then a source is tried even if no news of it came (the broker may be down), the rested longest first.
+  std::optional<HostPort> choose(Lsn have, Clock::time_point now, Lsn wanted = Lsn()) const;
   // The stream from `current` should be given up: it stands at `have`, and another source has clearly more.
   bool should_switch(const HostPort& current, Lsn have, Clock::time_point now) const;
   // When choose() may answer something else without news: the first rest that ends.
