@@ -176,7 +176,7 @@ bool Compute::wait_backoff(uint64_t crashes_in_a_row) {
 
 Compute::Outcome Compute::run_life() {
   stop_cleaner();  // the new life moves its folders to the same place
-  auto life = std::make_shared<ComputeLife>(options_.spec, [this] { wake(); });
+  auto life = std::make_shared<ComputeLife>(options_.spec, wal_service_, [this] { wake(); });
   {
     const std::lock_guard lock(mutex_);
     life_ = life;
@@ -208,6 +208,7 @@ Compute::Outcome Compute::run_life() {
     }
   }
   if (life->fenced()) outcome = Outcome::kFenced;
+  wal_service_ = life->wal_service();
   life->end();
   return outcome;
 }

@@ -92,6 +92,7 @@ class Compute {
   std::chrono::steady_clock::time_point stop_deadline_;
   bool ready_ = false;
   bool was_ready_ = false;  // in any life
+  std::vector<walclient::Safekeeper> wal_service_;  // as the last life knew it: members change while we run
   std::thread cleaner_;  // removes what earlier lives left
   std::atomic<bool> cleaner_stop_{false};
 

@@ -54,7 +54,11 @@ int32_t count_prepared_transactions(const wire::BootstrapReply& bootstrap) {
 
 }  // namespace
 
-ComputeLife::ComputeLife(const EndpointSpec& spec, Wake wake) : spec_(spec), wake_(std::move(wake)) {}
+ComputeLife::ComputeLife(const EndpointSpec& spec, std::vector<walclient::Safekeeper> wal_service, Wake wake)
+    : spec_(spec), wake_(std::move(wake)), wal_service_(std::move(wal_service)) {
+  if (!wal_service_.empty()) return;
+  for (const SafekeeperAddress& member : spec_.safekeepers) wal_service_.push_back({member.id, member.wal});
+}
 
 ComputeLife::~ComputeLife() { end(); }
 
@@ -95,7 +99,8 @@ Result<walclient::WalProposer::Elected> ComputeLife::elect() {
     walclient::WalProposer::Options options;
     options.timeline = spec_.timeline;
     options.pg_version = spec_.pg_version;
-    for (const SafekeeperAddress& member : spec_.safekeepers) options.safekeepers.push_back({member.id, member.wal});
+    const std::vector<walclient::Safekeeper> known = wal_service();
+    options.safekeepers = known;
     options.on_fenced = [this](uint64_t newer_term) { on_fenced(newer_term); };
     options.on_commit = [this](Lsn commit_lsn) {
       if (WalShipper* shipper = shipping_.load(std::memory_order_acquire)) shipper->on_commit(commit_lsn);
@@ -105,6 +110,7 @@ Result<walclient::WalProposer::Elected> ComputeLife::elect() {
     {
       const std::lock_guard lock(mutex_);
       if (canceled()) return fail(ErrorCode::kCanceled, "the compute is stopping");
+      wal_service_ = known;
       earlier = std::exchange(proposer_, proposer);
     }
     earlier.reset();
@@ -275,6 +281,14 @@ std::vector<walclient::WalProposer::SafekeeperState> ComputeLife::safekeepers() 
   const std::lock_guard lock(mutex_);
   if (!proposer_) return {};
   return proposer_->safekeepers();
+}
+
+std::vector<walclient::Safekeeper> ComputeLife::wal_service() const {
+  const std::lock_guard lock(mutex_);
+  if (!proposer_) return wal_service_;
+  std::vector<walclient::Safekeeper> present;
+  for (const auto& state : proposer_->safekeepers()) present.push_back({state.id, state.address});
+  return present;
 }
 
 // ---- end

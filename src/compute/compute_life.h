@@ -38,7 +38,8 @@ class ComputeLife {
   // The main loop's bell: something happened that it must look at (fenced, damaged). From any thread, quick.
   using Wake = std::function<void()>;
 
-  ComputeLife(const EndpointSpec& spec, Wake wake);
+  // wal_service: where the safekeepers are, as the life before knew it; empty: as the spec says.
+  ComputeLife(const EndpointSpec& spec, std::vector<walclient::Safekeeper> wal_service, Wake wake);
   ~ComputeLife();
   ComputeLife(const ComputeLife&) = delete;
   ComputeLife& operator=(const ComputeLife&) = delete;
@@ -71,6 +72,8 @@ class ComputeLife {
   Lsn shipped_lsn() const;
   Lsn commit_lsn() const;
   std::vector<walclient::WalProposer::SafekeeperState> safekeepers() const;
+  // Where the WAL service is, as the members told last; before that, as the spec says. For the next life.
+  std::vector<walclient::Safekeeper> wal_service() const;
 
   // For verification and metrics; null before prepare() has succeeded.
   vfs::CacheServer* cache() const { return prepared_ ? cache_.get() : nullptr; }
@@ -102,7 +105,8 @@ class ComputeLife {
   PgSettings settings_;
   Fd pgdata_;
 
-  mutable std::mutex mutex_;  // guards the pointers below while prepare() makes them
+  mutable std::mutex mutex_;  // guards what follows while prepare() makes it
+  std::vector<walclient::Safekeeper> wal_service_;  // before the present proposer
   std::unique_ptr<vfs::CacheServer> cache_;
   std::shared_ptr<walclient::WalProposer> proposer_;
   std::shared_ptr<PageClient> client_;

@@ -81,7 +81,7 @@ std::vector<WalProposer::SafekeeperState> WalProposer::safekeepers() const {
   std::vector<SafekeeperState> states;
   for (const auto& peer : impl_->peers) {
     if (peer->removed) continue;
-    states.push_back({peer->safekeeper.id, peer->streaming, peer->flush_lsn});
+    states.push_back({peer->safekeeper.id, peer->safekeeper.address, peer->streaming, peer->flush_lsn});
   }
   return states;
 }

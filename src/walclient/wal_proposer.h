@@ -76,9 +76,11 @@ class WalProposer {
 
   struct SafekeeperState {
     uint64_t id = 0;
+    HostPort address;
     bool connected = false;
     Lsn flush_lsn;
   };
+  // Those that it speaks to: as the options say at first, then as the membership does. Also after stop().
   std::vector<SafekeeperState> safekeepers() const;
   TermHistory term_history() const;  // of the elected term
 

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 
@@ -131,6 +133,12 @@ def test_a_lost_safekeeper_is_replaced_and_the_next_ones_too(cluster):
         before = len(writer.acknowledged)
         wait_until(lambda: len(writer.acknowledged) > before + 5, 20, "commits after the change")
     acknowledged = writer.finish()
+    check_rows(endpoint, acknowledged)
+    # The agent starts PostgreSQL anew by itself, and finds none of the safekeepers that it was started with.
+    postmaster = int((endpoint.folder / "pgdata" / "postmaster.pid").read_text().splitlines()[0])
+    os.kill(postmaster, signal.SIGKILL)
+    wait_until(lambda: postmaster not in endpoint.postgres_pids(), 10, "its end")
+    endpoint.wait_for_sql()
     check_rows(endpoint, acknowledged)
     endpoint.stop("immediate")
     endpoint.start()

@@ -137,7 +137,7 @@ def test_an_idle_branch_leaves_memory_and_disk_and_wakes_by_itself(make_cluster,
         before = [cluster.safekeeper(n) for n in SAFEKEEPERS]
         assert all(parse_lsn(timeline["commit_lsn"]) >= parse_lsn(last) for timeline in before)
         wait_until(lambda: all(local_segments(cluster, n) == [] for n in SAFEKEEPERS), 10, "empty folders")
-        assert len(partials(cluster)) == 3, "one for each, the old ones are gone"
+        wait_until(lambda: len(partials(cluster)) == 3, 10, "one for each, the old ones gone")
         if life == 1:
             for n in SAFEKEEPERS:
                 cluster.kill(f"sk{n}")

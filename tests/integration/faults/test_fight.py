@@ -37,6 +37,9 @@ TROUBLES = {
 def arena(make_cluster_of, folder):
     system = System(make_cluster_of, settings={"shared_buffers": "16MB"})
     create_tables(system.endpoints[0])
+    # The life that made the tables has all of them in its memory.
+    system.endpoints[0].stop()
+    system.endpoints[0].start()
     arena = Arena(system.endpoints, folder)
     arena.system = system
     arena.start()
