@@ -16,6 +16,7 @@ enum class Bug {
   kHistoryFirst,            // rule 4: the history is persisted before the truncation
   kVoteBeforeFlush,         // rule 5: a vote does not wait for what was accepted, late answers carry the old term
   kVoteNotPersisted,        // rule 5: a crash forgets the vote
+  kTailStays,               // rule 5: what is written and incomplete stays behind the position that a vote names
   kTermForTwo,              // rule 5: another proposer gets the same term
   kPeersOfAnyTerm,          // rule 6: positions of other log terms are counted
   kCommitOfAnyTerm,         // rule 6: commit_lsn is believed whatever term it was computed in
@@ -31,6 +32,7 @@ enum class Bug {
   kFolderNotSynced,         // … or without a sync of its folder
   kRecycledSegment,         // a new segment keeps what stood in its blocks
   kFlushedStays,            // a truncation does not take the position back that recovery counts on
+  kRecoveryNotSynced,       // recovery counts what a killed process had written, and does not sync it
   kDamageIsATear,           // recovery takes WAL that was synced, and is damaged, for the end of the log
 };
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <utility>
 
+#include "base/planted_bugs.h"
 #include "wire/quorum.h"
 
 namespace helium::safekeeper {
@@ -17,7 +18,7 @@ Acceptor::Acceptor(uint64_t safekeeper_id, AcceptorState durable, Lsn flush_lsn)
 
 wire::AppendReply Acceptor::progress() const {
   return {.generation = state_.membership.generation,
-          .term = state_.term,
+          .term = planted(Bug::kVoteBeforeFlush) ? log_term() : state_.term,
           .log_term = log_term(),
           .flush_lsn = flush_lsn_,
           .commit_lsn = state_.commit_lsn,
@@ -67,7 +68,9 @@ Acceptor::MembershipDecision Acceptor::on_accept(const wire::AcceptRequest& requ
   // A term has one winner, counted within one generation: who was voted for before does not get `term` here any more.
   after.voted_for = {};
   // It may have been away for generations in which WAL was committed without it.
-  if (next.is_joint() && !wire::is_in(next.members, safekeeper_id_)) after.filling = true;
+  if (next.is_joint() && !wire::is_in(next.members, safekeeper_id_)) {
+    after.filling = !planted(Bug::kNewcomerVotesEmpty);
+  }
   decision.reply = membership_reply(after);
   return decision;
 }
@@ -90,6 +93,7 @@ Acceptor::MembershipDecision Acceptor::on_fill(const wire::FillRequest& request)
 
 Status Acceptor::check_generation(uint32_t generation) const {
   if (generation == state_.membership.generation) return {};
+  if (planted(Bug::kOldGenerationAccepted) && generation < state_.membership.generation) return {};
   return fail(ErrorCode::kUnavailable, fmt::format("membership generation {} is not in force here: this safekeeper has {}",
                                                    generation, wire::to_string(state_.membership)));
 }
@@ -108,7 +112,7 @@ Result<Acceptor::VoteDecision> Acceptor::on_vote_request(const wire::VoteRequest
   if (state_.filling) {
     return fail(ErrorCode::kUnavailable, "this newcomer is being filled: it does not vote yet");
   }
-  CHECK(written_lsn_ == flush_lsn_);
+  CHECK(written_lsn_ == flush_lsn_ || planted(Bug::kVoteBeforeFlush));
 
   VoteDecision decision;
   if (request.term > state_.term) {
@@ -120,10 +124,15 @@ Result<Acceptor::VoteDecision> Acceptor::on_vote_request(const wire::VoteRequest
   decision.reply = {.generation = state_.membership.generation,
                     .term = after.term,
                     // Asked again, the same proposer gets the same answer; another one does not get this term.
-                    .granted = request.term == after.term && request.proposer == after.voted_for,
+                    .granted = request.term == after.term &&
+                               (request.proposer == after.voted_for || planted(Bug::kTermForTwo)),
                     .flush_lsn = flush_lsn_,
                     .commit_lsn = state_.commit_lsn,
                     .history = cut_history(state_.history, flush_lsn_)};
+  if (planted(Bug::kUncutHistory)) {
+    decision.reply.history = state_.history;
+    for (TermSwitch& entry : decision.reply.history) entry.lsn = std::min(entry.lsn, flush_lsn_);
+  }
   CHECK(!decision.persist || decision.reply.granted);
   return decision;
 }
@@ -131,7 +140,7 @@ Result<Acceptor::VoteDecision> Acceptor::on_vote_request(const wire::VoteRequest
 Result<Acceptor::ElectedDecision> Acceptor::on_elected(const wire::Elected& message) const {
   HELIUM_TRY(check_generation(message.generation));
   HELIUM_TRY(check_member());
-  if (message.term < state_.term) {
+  if (message.term < state_.term && !(planted(Bug::kCatchUpAfterPromise) && !message.proposer.is_valid())) {
     return fail(ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", message.term, state_.term));
   }
   if (message.history.empty() || message.history.back().term != message.term || !is_valid_history(message.history) ||
@@ -186,7 +195,7 @@ void Acceptor::install(AcceptorState persisted) {
 Result<Acceptor::AppendDecision> Acceptor::on_append(const wire::Append& append, Lsn end_of_bytes) const {
   HELIUM_TRY(check_generation(append.generation));
   CHECK(end_of_bytes >= written_lsn_);
-  if (append.term < state_.term) {
+  if (append.term < state_.term && !planted(Bug::kCatchUpAfterPromise)) {
     return fail(ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", append.term, state_.term));
   }
   if (append.term > state_.term || state_.history.empty() || state_.history.back().term != append.term) {
@@ -211,7 +220,7 @@ void Acceptor::on_flushed(Lsn record_end) {
 }
 
 bool Acceptor::on_commit(uint64_t term, Lsn commit_lsn) {
-  if (term != log_term()) return false;
+  if (term != log_term() && !planted(Bug::kCommitOfAnyTerm)) return false;
   return raise_commit(std::min(commit_lsn, flush_lsn_));
 }
 
@@ -222,7 +231,7 @@ bool Acceptor::on_peers(std::span<const MemberProgress> peers) {
   if (!state_.filling) reached.emplace(safekeeper_id_, flush_lsn_);
   Lsn told;
   for (const MemberProgress& peer : peers) {
-    if (peer.log_term != own || peer.generation != state_.membership.generation) continue;
+    if ((peer.log_term != own && !planted(Bug::kPeersOfAnyTerm)) || peer.generation != state_.membership.generation) continue;
     if (!peer.filling) reached.emplace(peer.safekeeper_id, peer.flush_lsn);
     told = std::max(told, peer.commit_lsn);
   }

@@ -2,7 +2,7 @@
 //
 // No I/O, no clock, no threads. A call takes one message and answers what the host must do, and in which order,
 // before the reply may leave; the host does it and then says that it is done. The host (timeline.h) works on files,
-// the simulation (acceptor_sim_test.cc) on a disk that loses what was not synced.
+// the simulation (src/sim) on a disk that loses what was not synced.
 // LSNs are record ends: the host parses what it writes and tells of nothing else (rule 3).
 // Protocol, invariants and proof sketch: docs/protocols/wal_commit.md; rule numbers are its sections.
 

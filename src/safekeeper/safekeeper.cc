@@ -42,7 +42,11 @@ Result<std::unique_ptr<Safekeeper>> Safekeeper::open(Options options) {
   return safekeeper;
 }
 
-Safekeeper::~Safekeeper() { stop(); }
+Safekeeper::~Safekeeper() {
+  stop();
+  // They write down how far they are, and say so to us: before anything of ours is gone.
+  timelines_.clear();
+}
 
 Status Safekeeper::recover() {
   Disk& disk = *options_.environment.disk;
@@ -67,6 +71,8 @@ Status Safekeeper::recover() {
   }
   if (!lock) return fail(std::move(lock).error());
   lock_ = std::move(*lock);
+  // A process that was killed may have left names that are not durable yet.
+  HELIUM_TRY(disk.sync_folder(options_.datadir));
   HELIUM_ASSIGN(const std::vector<std::string> folders, disk.list_folders(options_.datadir));
   for (const std::string& name : folders) {
     const Result<TenantId> tenant = parse_tenant_id(name);
@@ -78,6 +84,7 @@ Status Safekeeper::recover() {
 
 Status Safekeeper::recover_tenant(const std::filesystem::path& folder, TenantId tenant) {
   Disk& disk = *options_.environment.disk;
+  HELIUM_TRY(disk.sync_folder(folder));
   HELIUM_ASSIGN(const std::vector<std::string> folders, disk.list_folders(folder));
   for (const std::string& name : folders) {
     const Result<TimelineId> timeline_id = parse_timeline_id(name);
@@ -142,7 +149,9 @@ Status Safekeeper::create_timeline(const ControlFile& initial) {
     }
     if (const auto found = timelines_.find(id); found != timelines_.end()) {
       if (!found->second.timeline) return fail(found->second.broken);
-      if (same_facts(found->second.timeline->constants(), initial)) return {};
+      if (same_facts(found->second.timeline->constants(), initial)) {
+        return options_.environment.disk->sync_folder(folder_of(id));  // perhaps a killed process made it
+      }
       return fail(ErrorCode::kExists, fmt::format("timeline {} is there already, with another start_lsn, version or "
                                                   "system identifier",
                                                   to_string(id)));

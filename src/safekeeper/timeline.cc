@@ -145,6 +145,7 @@ Result<wire::VoteReply> Timeline::vote(const wire::VoteRequest& request) {
     }
     if (!decision) return fail(decision.error());
     if (!decision->persist) return decision->reply;
+    HELIUM_TRY(storage_->erase_tail());
     if (!planted(Bug::kVoteNotPersisted)) {
       HELIUM_TRY(write_control(*decision->persist, acceptor_.flush_lsn(), storage_->verify_lsn()));
     }
@@ -192,7 +193,12 @@ Result<wire::AppendReply> Timeline::adopt(const Acceptor::ElectedDecision& decis
     // Or recovery would take the truncation for damage.
     HELIUM_TRY(write_control(before, to, verify));
   }
-  HELIUM_TRY(storage_->truncate(to));
+  if (Status truncated = storage_->truncate(to); !truncated) {
+    // Some of it may be gone already: from here on nobody hears of it.
+    const std::lock_guard lock(state_mutex_);
+    acceptor_.install(before, to);
+    return fail(std::move(truncated).error());
+  }
   const Status written =
       decision.persist == control_.acceptor ? Status() : write_control(decision.persist, to, verify);
   const std::lock_guard lock(state_mutex_);
@@ -417,6 +423,7 @@ Result<wire::MembershipReply> Timeline::change_membership(Decide decide) {
       decision = decide(acceptor_);
     }
     if (!decision->persist) return decision->reply;
+    if (decision->persist->term > acceptor_.state().term) HELIUM_TRY(storage_->erase_tail());
     HELIUM_TRY(write_control(*decision->persist, acceptor_.flush_lsn(), storage_->verify_lsn()));
     const std::lock_guard lock(state_mutex_);
     acceptor_.install(std::move(*decision->persist));

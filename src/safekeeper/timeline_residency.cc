@@ -163,6 +163,10 @@ Status Timeline::open_locked() {
   {
     const std::lock_guard lock(state_mutex_);
     if (!recovered_) acceptor_ = Acceptor(control_.safekeeper_id, control_.acceptor, storage->record_end());
+    // A write that failed may have left a whole record behind what was closed. It is of this log: it counts from now on.
+    if (storage->record_end() > acceptor_.flush_lsn()) {
+      acceptor_ = Acceptor(control_.safekeeper_id, acceptor_.state(), storage->record_end());
+    }
     state = acceptor_.state();
   }
   if (control.evicted || control.clean_close) {

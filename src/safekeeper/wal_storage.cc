@@ -75,6 +75,7 @@ Result<std::unique_ptr<WalStorage>> WalStorage::open(std::shared_ptr<Disk> disk,
   } else {
     HELIUM_TRY(storage->recover(recovery));
   }
+  HELIUM_TRY(storage->sync_recovered(recovery.flushed_lsn));
   return storage;
 }
 
@@ -120,19 +121,21 @@ Status WalStorage::recover(const Recovery& recovery) {
                                                  folder_.string(), wal_place_name(end_of_bytes_), to_string(end_of_bytes_),
                                                  to_string(recovery.flushed_lsn), stopped_by));
   }
-  HELIUM_TRY(check_no_wal_behind(end_of_bytes_));
-  return sync_recovered(recovery.flushed_lsn);
+  return check_no_wal_behind(end_of_bytes_);
 }
 
-// What a killed process wrote may be in the kernel's memory only. From here on it counts as durable: make it so.
+// A process that was killed may have left WAL in the page cache only, and names too: what recovery has found is said to
+// be flushed from now on.
 Status WalStorage::sync_recovered(Lsn flushed_lsn) {
-  if (end_of_bytes_ <= flushed_lsn) return {};
-  const uint64_t last = pg::wal_segment_number(Lsn(end_of_bytes_.bytes() - 1));
-  for (uint64_t segno = pg::wal_segment_number(flushed_lsn); segno <= last; ++segno) {
-    HELIUM_ASSIGN(const auto segment, disk_->open_file(segment_path(folder_, segno), Disk::Access::kReadWrite));
-    segment->sync();
+  if (planted(Bug::kRecoveryNotSynced)) return {};
+  if (end_of_bytes_ > flushed_lsn) {
+    const uint64_t last = pg::wal_segment_number(Lsn(end_of_bytes_.bytes() - 1));
+    for (uint64_t segno = pg::wal_segment_number(flushed_lsn); segno <= last; ++segno) {
+      HELIUM_ASSIGN(const auto segment, disk_->open_file(segment_path(folder_, segno), Disk::Access::kReadWrite));
+      segment->sync();
+    }
   }
-  return {};
+  return disk_->sync_folder(folder_);
 }
 
 Status WalStorage::check_no_wal_behind(Lsn record_end) const {
@@ -232,47 +235,67 @@ Status WalStorage::truncate(Lsn to) {
   CHECK(to <= record_end());
   sync();
   ++truncations_;
-  // Later segments first: their names vanish durably before anything can be appended again.
-  const uint64_t segno = pg::wal_segment_number(to);
-  {
-    const std::lock_guard lock(create_mutex_);
-    bool removed = false;
-    for (uint64_t later = segno + 1; disk_->exists(segment_path(folder_, later)); ++later) {
-      HELIUM_TRY(disk_->remove_file(segment_path(folder_, later)));
-      removed = true;
-    }
-    if (removed) HELIUM_TRY(disk_->sync_folder(folder_));
-    prepared_segment_ = 0;
-    wanted_segment_ = 0;
-  }
-  const Lsn segment_end = pg::wal_segment_start(segno + 1);
-  if (disk_->exists(segment_path(folder_, segno))) {
-    HELIUM_TRY(open_segment(segno));
-    uint64_t from = pg::wal_segment_offset(to);
-    uint64_t dirty_end = pg::kWalSegmentSize;
-    if (dirty_end_ && *dirty_end_ < segment_end) {
-      dirty_end = std::max<uint64_t>(from, *dirty_end_ < to ? 0 : pg::wal_segment_offset(*dirty_end_));
-    } else {
-      HELIUM_ASSIGN(dirty_end, last_nonzero(*segment_, from, pg::kWalSegmentSize));
-    }
-    if (planted(Bug::kNoTruncation)) dirty_end = from;
-    const bool changed = from < dirty_end;
-    while (from < dirty_end) {
-      const ByteView zeros = ByteView(zero_chunk()).first(std::min<uint64_t>(kChunk, dirty_end - from));
-      HELIUM_TRY(segment_->write_at(from, zeros));
-      from += zeros.size();
-    }
-    if (changed) {
-      const std::lock_guard lock(sync_mutex_);
-      segment_->sync();
-    }
-  }
+  const std::optional<Lsn> dirty_end = dirty_end_;
   if (to < record_end()) {
     decoder_ = pg::WalStreamDecoder(to);
     verify_lsn_ = std::min(verify_lsn(), to);
   }
   drop_tail();
+  dirty_end_.reset();  // if this fails, nobody knows what is left: the next attempt looks
+  HELIUM_TRY(remove_segments_behind(pg::wal_segment_number(to)));
+  HELIUM_TRY(zero_behind(to, dirty_end));
   dirty_end_ = to;
+  return {};
+}
+
+Status WalStorage::erase_tail() {
+  if (dirty_end_ == record_end() || planted(Bug::kTailStays)) return {};
+  return truncate(record_end());
+}
+
+// Their names vanish durably before anything can be appended again. All that there are: an earlier attempt may have left
+// a hole.
+Status WalStorage::remove_segments_behind(uint64_t segno) {
+  const std::lock_guard lock(create_mutex_);
+  const std::string last = pg::wal_segment_name(kPgTimeline, segno);
+  HELIUM_ASSIGN(const auto files, disk_->list_folder(folder_));
+  bool removed = false;
+  for (const Disk::Entry& file : files) {
+    if (file.name.size() != last.size() || file.name <= last) continue;
+    HELIUM_TRY(disk_->remove_file(folder_ / file.name));
+    removed = true;
+  }
+  if (removed) HELIUM_TRY(disk_->sync_folder(folder_));
+  prepared_segment_ = 0;
+  wanted_segment_ = 0;
+  return {};
+}
+
+// From the end downwards and synced often: whenever the power goes, what is left is old WAL, a torn piece that is shorter
+// than recovery takes for damage, and zeros.
+Status WalStorage::zero_behind(Lsn to, std::optional<Lsn> dirty_end) {
+  const uint64_t segno = pg::wal_segment_number(to);
+  if (!disk_->exists(segment_path(folder_, segno))) return {};
+  HELIUM_TRY(open_segment(segno));
+  const uint64_t from = pg::wal_segment_offset(to);
+  uint64_t end = pg::kWalSegmentSize;
+  if (dirty_end && *dirty_end < pg::wal_segment_start(segno + 1)) {
+    end = std::max<uint64_t>(from, *dirty_end < to ? 0 : pg::wal_segment_offset(*dirty_end));
+  } else {
+    HELIUM_ASSIGN(end, last_nonzero(*segment_, from, pg::kWalSegmentSize));
+  }
+  if (planted(Bug::kNoTruncation)) return {};
+  if (!dirty_end) {
+    const std::lock_guard lock(sync_mutex_);
+    segment_->sync();  // zeros that a killed process wrote may not be on the disk yet
+  }
+  while (from < end) {
+    const uint64_t part = std::min<uint64_t>(kChunk, end - from);
+    end -= part;
+    HELIUM_TRY(segment_->write_at(end, ByteView(zero_chunk()).first(part)));
+    const std::lock_guard lock(sync_mutex_);
+    segment_->sync();
+  }
   return {};
 }
 

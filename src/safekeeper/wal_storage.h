@@ -72,7 +72,11 @@ class WalStorage {
 
   // Forgets the private tail without touching the disk: the same bytes will come again.
   void drop_tail();
+  // What lies behind record_end() is zero, durably. Before a later term is promised: zeros on the disk can complete a
+  // record whose last bytes are zeros, and a log must not grow behind what a vote said of it.
+  Status erase_tail();
   // `to`: a record end, at most record_end(). Everything behind it that was ever written is zero, durably (rule 4).
+  // After an error some of it may be there still, and record_end() is `to`: try again before anything is written.
   Status truncate(Lsn to);
 
   // Creates the segment behind the one that is being written, if it is not there, so that crossing over costs nothing.
@@ -86,8 +90,10 @@ class WalStorage {
   WalStorage(std::shared_ptr<Disk> disk, std::filesystem::path folder, Lsn verify_lsn)
       : disk_(std::move(disk)), folder_(std::move(folder)), decoder_(verify_lsn) {}
   Status recover(const Recovery& recovery);
-  Status check_no_wal_behind(Lsn record_end) const;
   Status sync_recovered(Lsn flushed_lsn);
+  Status remove_segments_behind(uint64_t segno);
+  Status zero_behind(Lsn to, std::optional<Lsn> dirty_end);
+  Status check_no_wal_behind(Lsn record_end) const;
   Status open_segment(uint64_t segno);
   Status parse(ByteView bytes);
 

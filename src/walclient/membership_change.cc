@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "base/check.h"
+#include "base/planted_bugs.h"
 #include "wire/quorum.h"
 
 namespace helium::walclient {
@@ -252,6 +253,7 @@ bool MembershipChange::holds(const wire::MembershipReply& reply, const Threshold
 
 // All newcomers, and a majority of the new members, hold it: then these can do without those that leave.
 bool MembershipChange::is_filled(const wire::Membership& joint) const {
+  if (planted(Bug::kNewcomerVotesEmpty)) return true;
   if (!threshold_ || fill_generation_ != joint.generation) return false;
   const auto ready = replied([&](const auto& reply) { return reply.membership == joint && holds(reply, *threshold_); });
   return has_majority(joint.new_members, ready) &&
@@ -297,6 +299,7 @@ void MembershipChange::prepare(const wire::Membership& current) {
 // Both halves of a joint membership; of a stable one also the half that it came from, unless it is a fact already: who
 // knows only that half must not go another way.
 bool MembershipChange::is_prepared(const wire::Membership& current) const {
+  if (planted(Bug::kChangerSkipsPrepare)) return true;
   const auto promised = replied([&](const auto& reply) {
     return reply.promised_generation == ballot_ && reply.changer == config_.id;
   });

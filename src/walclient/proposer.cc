@@ -4,6 +4,7 @@
 #include <tuple>
 
 #include "base/check.h"
+#include "base/planted_bugs.h"
 #include "wire/quorum.h"
 
 namespace helium::walclient {
@@ -132,7 +133,8 @@ void Proposer::judge_votes() {
   }
   if (election_ == Election::kWaiting && is_quorum(membership, granted)) {
     win();
-  } else if (election_ == Election::kWaiting && !is_quorum(membership, possible)) {
+  } else if (election_ == Election::kWaiting &&
+             (!is_quorum(membership, possible) || !is_quorum(membership, still_here))) {
     election_ = Election::kLost;
   }
   // The start can be committed in this generation only: members of a later one may never have been asked.
@@ -158,6 +160,7 @@ void Proposer::win() {
   history_ = cut_history(best->history, start_lsn_);
   history_.push_back({term_, start_lsn_});
   election_ = Election::kWon;
+  if (planted(Bug::kStartCommittedByVote)) commit_lsn_ = start_lsn_;
 }
 
 wire::Elected Proposer::elected_message(uint64_t safekeeper_id) const {

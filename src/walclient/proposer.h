@@ -1,7 +1,7 @@
 // Proposer: a compute's half of the WAL commit protocol, as pure decisions.
 //
 // No I/O, no clock, no threads; the host (wal_proposer.h) sends, receives and waits, the simulation
-// (safekeeper/wal_commit_sim_test.cc) loses, doubles and reorders.
+// (src/sim) loses, doubles and reorders.
 // Life: greetings of a quorum → request_votes() → a quorum of votes → elected, X known → every acceptor that
 // (re)connects gets elected_message(), then WAL from its answer's flush_lsn on → acknowledgements raise commit_lsn.
 //

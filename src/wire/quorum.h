@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/lsn.h"
+#include "base/planted_bugs.h"
 #include "wire/membership.h"
 
 namespace helium {
@@ -33,7 +34,8 @@ inline bool has_majority(const std::vector<wire::Member>& list, const std::set<u
 
 // A majority of the members and, if joint, one of the new members too. What is said of other ids counts for nothing.
 inline bool is_quorum(const wire::Membership& membership, const std::set<uint64_t>& ids) {
-  return has_majority(membership.members, ids) && (!membership.is_joint() || has_majority(membership.new_members, ids));
+  const bool both = membership.is_joint() && !planted(Bug::kJointNeedsOneHalf);
+  return has_majority(membership.members, ids) && (!both || has_majority(membership.new_members, ids));
 }
 
 // The highest LSN that a quorum is at or behind; invalid if too few are known.
@@ -46,7 +48,8 @@ inline Lsn quorum_lsn(const wire::Membership& membership, const std::map<uint64_
     return quorum_lsn(std::move(lsns), majority(list.size()));
   };
   const Lsn old_half = of(membership.members);
-  return membership.is_joint() ? std::min(old_half, of(membership.new_members)) : old_half;
+  const bool both = membership.is_joint() && !planted(Bug::kJointNeedsOneHalf);
+  return both ? std::min(old_half, of(membership.new_members)) : old_half;
 }
 
 }  // namespace helium
