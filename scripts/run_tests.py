@@ -37,6 +37,7 @@ NOT_UNDER_TSAN = {
     "layer_test": "StoreCrash.*:StoreRandom.*:*EveryFlippedBit*:LayerMap.*",
     "pageserver_test": "StockCluster*",
     "pg_test": "*Every*:*Stock*",
+    "sim_test": "*",
     "redo_test": "*Recorded*:*Oracle*",
     "vfs_test": "BlockState.*",
 }
@@ -219,6 +220,18 @@ def run_integration_tests(names, quick):
             tally.add(f"{case.get('classname')}::{case.get('name')}", not problems, output)
 
 
+def run_simulation(hours):
+    """New schedules of the WAL service's simulation, on all cores; failing seeds go to a file."""
+    with step(f"simulation, {hours:g} hours") as tally:
+        if not build("release", tally, "wal_sim"):
+            return
+        failures = ROOT / "sim_failures.txt"
+        command = [build_dir("release") / "bin" / "wal_sim", "--hours", str(hours), "--failures", failures]
+        status = subprocess.run(command).returncode
+        tally.add("wal_sim", status == 0, f"seeds that failed stand in {failures}; replay one with HELIUM_SIM_SEED=N "
+                                          "HELIUM_SIM_TRACE=1 build/tests/sim_test --gtest_filter='WalSim.Fixed*'")
+
+
 def list_tests():
     with step("build"):
         build("release", total)
@@ -235,11 +248,16 @@ def main():
     parser = argparse.ArgumentParser(prog="./check", description="Runs the project's tests.")
     parser.add_argument("--quick", action="store_true", help="release unit tests and the tour only")
     parser.add_argument("--list", action="store_true", help="print the names of all tests")
+    parser.add_argument("--sim-hours", type=float, metavar="N", help="only the WAL service's simulation, for N hours")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains NAME")
     options = parser.parse_args()
     if options.list:
         list_tests()
         return 0
+    if options.sim_hours is not None:
+        run_simulation(options.sim_hours)
+        print(f"{total.passed} passed, {total.failed} failed")
+        return 1 if total.failed else 0
     run_unit_tests("release", options.names)
     if not options.quick and not options.names:
         run_unit_tests("asan", [])
