@@ -157,8 +157,9 @@ class Cluster {
   int kill(int n, int signal) {
     Node& node = nodes_.at(n - 1);
     ::kill(node.pid, signal);
-    if (signal == SIGSTOP || signal == SIGCONT) return 0;
     int status = 0;
+    if (signal == SIGSTOP) waitpid(node.pid, &status, WUNTRACED);  // threads run on until the first has noticed
+    if (signal == SIGSTOP || signal == SIGCONT) return 0;
     waitpid(node.pid, &status, 0);
     node.pid = -1;
     return status;
