@@ -25,7 +25,7 @@ PgSocket::PgSocket(Fd socket, uint32_t payload_max) : socket_(std::move(socket))
 Result<bool> PgSocket::fill(size_t need, std::optional<Timeout> timeout) {
   if (begin_ == end_) begin_ = end_ = 0;
   if (buffer_.size() - begin_ < need || buffer_.size() - end_ < kRoomMin) {
-    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+    std::copy(buffer_.begin() + begin_, buffer_.begin() + end_, buffer_.begin());
     end_ -= begin_;
     begin_ = 0;
     // With a long message comes room for the beginning of the next.
