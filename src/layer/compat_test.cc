@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 
+#include "base/source_dir.h"
 #include "layer/layer_file.h"
 #include "layer/test_support.h"
 #include "layer/timeline_index.h"
@@ -117,7 +118,7 @@ void check_golden(const std::filesystem::path& dir) {
 
 TEST(Compat, FormatVersion1IsReadable) {
   const TemporaryFolder folder;
-  std::filesystem::copy(HELIUM_SOURCE_DIR "/tests/compat/layer_v1", folder.path() / "t",
+  std::filesystem::copy(source_path("tests/compat/layer_v1"), folder.path() / "t",
                         std::filesystem::copy_options::recursive);
   check_golden(folder.path() / "t");
 }

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "base/crc32c.h"
+#include "base/source_dir.h"
 #include "pageserver/timeline.h"
 #include "pg/constants.h"
 
@@ -20,7 +21,7 @@ namespace helium::pageserver {
 inline const pg::RelTag kRel{1663, 5, 16384, pg::Fork::kMain};
 
 inline pg::ControlFile test_control_file() {
-  std::ifstream file(std::string(HELIUM_SOURCE_DIR) + "/tests/compat/pg15/pg_control.bin", std::ios::binary);
+  std::ifstream file(source_path("tests/compat/pg15/pg_control.bin"), std::ios::binary);
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   return *pg::ControlFile::parse(as_bytes(text), 15);
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/source_dir.h"
 #include "pg/constants.h"
 #include "pg/wal_build.h"
 #include "pg/wal_page.h"
@@ -21,7 +22,7 @@ inline constexpr uint64_t kSystemId = 7215389054271293749;
 
 // tests/compat/NAME; fails the test when it is missing.
 inline Bytes read_fixture(const std::string& name) {
-  std::ifstream file(std::string(HELIUM_SOURCE_DIR) + "/tests/compat/" + name, std::ios::binary);
+  std::ifstream file(source_path("tests/compat/" + name), std::ios::binary);
   EXPECT_TRUE(file) << "missing tests/compat/" << name;
   const std::string text{std::istreambuf_iterator<char>(file), {}};
   const ByteView bytes = as_bytes(text);

@@ -9,12 +9,13 @@
 #include <string>
 
 #include "base/bytes.h"
+#include "base/source_dir.h"
 
 namespace helium::redo::testing {
 
 // The WAL of tests/redo_oracle/fixture.sql ("workload_15") and fixture_indexes.sql ("indexes_15").
 inline Bytes recorded_wal(const std::string& name) {
-  std::ifstream file(HELIUM_SOURCE_DIR "/src/redo/testdata/" + name + ".wal.zst", std::ios::binary);
+  std::ifstream file(source_path("src/redo/testdata/" + name + ".wal.zst"), std::ios::binary);
   const std::string packed((std::istreambuf_iterator<char>(file)), {});
   const auto size = ZSTD_getFrameContentSize(packed.data(), packed.size());
   if (size == ZSTD_CONTENTSIZE_ERROR || size == ZSTD_CONTENTSIZE_UNKNOWN) return {};

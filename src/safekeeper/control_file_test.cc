@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "base/source_dir.h"
+
 namespace helium::safekeeper {
 namespace {
 
@@ -81,7 +83,7 @@ TEST(SafekeeperControlFile, ContradictionsAreDamage) {
 }
 
 std::string golden(const std::string& name) {
-  std::ifstream file(HELIUM_SOURCE_DIR "/tests/compat/" + name, std::ios::binary);
+  std::ifstream file(source_path("tests/compat/" + name), std::ios::binary);
   return {(std::istreambuf_iterator<char>(file)), {}};
 }
 

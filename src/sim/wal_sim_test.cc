@@ -14,6 +14,7 @@
 
 #include "base/check_handler.h"
 #include "base/log.h"
+#include "base/source_dir.h"
 #include "sim/sanitized.h"
 #include "sim/world.h"
 
@@ -74,7 +75,7 @@ TEST_F(WalSim, NewSchedulesKeepEveryPromise) {
 }
 
 TEST_F(WalSim, SchedulesThatOnceFailedKeepEveryPromise) {
-  std::ifstream seeds(HELIUM_SOURCE_DIR "/src/sim/seeds.txt");
+  std::ifstream seeds(source_path("src/sim/seeds.txt"));
   ASSERT_TRUE(seeds.is_open());
   for (std::string line; std::getline(seeds, line);) {
     std::istringstream words(line);

@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "base/source_dir.h"
+
 namespace helium::wire {
 namespace {
 
@@ -76,7 +78,7 @@ TEST(WalCommitCodec, TheBytesAreThoseOfTheGoldenFile) {
   ByteWriter all;
   for (const ProposerMessage& message : proposer_messages()) all.blob(encode(message));
   for (const AcceptorMessage& message : acceptor_messages()) all.blob(encode(message));
-  std::ifstream file(HELIUM_SOURCE_DIR "/tests/compat/wal_commit_v2.bin", std::ios::binary);
+  std::ifstream file(source_path("tests/compat/wal_commit_v2.bin"), std::ios::binary);
   const std::string golden((std::istreambuf_iterator<char>(file)), {});
   EXPECT_TRUE(golden == as_text(all.view()));
   if (const char* path = getenv("HELIUM_WRITE_GOLDEN")) {
