@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "base/partition.h"
 
 namespace helium::layer {
 namespace {
@@ -169,17 +170,7 @@ EntryView DataBlock::entry(size_t i) const {
 }
 
 size_t DataBlock::upper_bound(const Position& wanted) const {
-  size_t low = 0;
-  size_t high = count_;
-  while (low < high) {
-    const size_t middle = (low + high) / 2;
-    if (position(middle) <= wanted) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
+  return count_while(count_, [&](size_t i) { return position(i) <= wanted; });
 }
 
 size_t DataBlock::lower_bound(const Position& wanted) const {
@@ -188,20 +179,12 @@ size_t DataBlock::lower_bound(const Position& wanted) const {
 }
 
 Result<ByteView> DataBlock::value_at(uint32_t value_offset, uint32_t value_size) const {
-  size_t low = 0;
-  size_t high = count_;
-  while (low < high) {
-    const size_t middle = (low + high) / 2;
-    if (uint64_t{entry_offset(middle)} + kEntryHeaderSize < value_offset) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  if (low == count_ || uint64_t{entry_offset(low)} + kEntryHeaderSize != value_offset) {
+  const auto value_begin = [this](size_t i) { return uint64_t{entry_offset(i)} + kEntryHeaderSize; };
+  const size_t i = count_while(count_, [&](size_t at) { return value_begin(at) < value_offset; });
+  if (i == count_ || value_begin(i) != value_offset) {
     return corrupt("a reference to no entry");
   }
-  const EntryView target = entry(low);
+  const EntryView target = entry(i);
   if (target.reference || target.value_size != value_size) return corrupt("a reference to another value");
   return target.value;
 }

@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/crc32c.h"
+#include "base/partition.h"
 
 namespace helium::layer {
 namespace {
@@ -109,17 +110,7 @@ BlockRef IndexPage::block(size_t i) const {
 uint32_t IndexPage::child_page(size_t i) const { return load<uint32_t>(entry(i) + kPositionSize); }
 
 size_t IndexPage::count_up_to(const Position& wanted) const {
-  size_t low = 0;
-  size_t high = count();
-  while (low < high) {
-    const size_t middle = (low + high) / 2;
-    if (position(middle) <= wanted) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
-  }
-  return low;
+  return count_while(count(), [&](size_t i) { return position(i) <= wanted; });
 }
 
 }  // namespace helium::layer
