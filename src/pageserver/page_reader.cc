@@ -171,13 +171,14 @@ Result<SharedBytes> PageReader::rebuild(const Key& key, Lsn at, const Floor& flo
   if (applied == 0) return base;
 
   Bytes page = base.to_bytes();
+  pg::DecodedRecord record;
   for (size_t i = applied; i-- > 0;) {
     const Version& version = versions[i];
-    auto record = pg::decode_record(version.bytes, pg_version_);
-    if (!record) return fail(std::move(record).error().context(fmt::format("record that ends at {}", version.lsn)));
-    if (auto done = redo(*record, version.lsn, page); !done)
+    if (auto decoded = pg::decode_record(version.bytes, pg_version_, record); !decoded)
+      return fail(std::move(decoded).error().context(fmt::format("record that ends at {}", version.lsn)));
+    if (auto done = redo(record, version.lsn, page); !done)
       return fail(std::move(done).error().context(fmt::format(
-          "redo {} that ends at {}", pg::record_type_name(record->rmgr, record->info, pg_version_), version.lsn)));
+          "redo {} that ends at {}", pg::record_type_name(record.rmgr, record.info, pg_version_), version.lsn)));
   }
   SharedBytes rebuilt = SharedBytes::copy_of(page);
   cache_->insert({cache_id_, key, versions[0].lsn}, rebuilt);

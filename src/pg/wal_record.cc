@@ -120,11 +120,19 @@ Status decode_block_header(ByteReader& reader, uint8_t id, int pg_version, Decod
 }  // namespace
 
 Result<DecodedRecord> decode_record(ByteView bytes, int pg_version) {
+  DecodedRecord record;
+  HELIUM_TRY(decode_record(bytes, pg_version, record));
+  return record;
+}
+
+Status decode_record(ByteView bytes, int pg_version, DecodedRecord& record) {
   if (pg_version < 14 || pg_version > 18) {
     return fail(ErrorCode::kInvalid, fmt::format("decode WAL record: PostgreSQL {} is not supported", pg_version));
   }
   ByteReader reader(bytes);
-  DecodedRecord record;
+  record.origin_id = 0;
+  record.toplevel_xid.reset();
+  record.blocks.clear();
   const uint32_t total_len = reader.u32();
   record.xid = reader.u32();
   record.prev_lsn = reader.lsn();
@@ -169,7 +177,7 @@ Result<DecodedRecord> decode_record(ByteView bytes, int pg_version) {
   }
   record.main_data = reader.raw(main_length);
   CHECK(reader.done());
-  return record;
+  return {};
 }
 
 Status restore_image(const BlockImage& image, MutableByteView page) {

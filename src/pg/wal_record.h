@@ -59,6 +59,9 @@ struct DecodedRecord {
 
 // pg_version: the major version, 14 to 18. Errors: kCorrupt.
 Result<DecodedRecord> decode_record(ByteView record, int pg_version);
+// The same into `out`, which keeps the memory of its blocks: for one record after the other. After an error `out` means
+// nothing.
+Status decode_record(ByteView record, int pg_version, DecodedRecord& out);
 
 // The page of an image: 8192 bytes, the hole zeroed. Errors: kCorrupt: wrong length, decompression fails.
 Status restore_image(const BlockImage& image, MutableByteView page);

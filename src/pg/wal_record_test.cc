@@ -97,6 +97,26 @@ TEST(WalRecord, TakesApartBlocksDataOriginAndToplevelXid) {
   EXPECT_FALSE(record->block(2)->will_init || record->block(2)->has_data);
 }
 
+TEST(WalRecord, DecodedIntoAnotherOneNothingOfThatIsLeft) {
+  HandMade rich;
+  rich.block(0, 0x20, "data", RelTag{1663, 5, 16384, Fork::kMain}, 7);
+  rich.headers.u8(253);
+  rich.headers.u16(4);
+  rich.headers.u8(252);
+  rich.headers.u32(770);
+  const Bytes first = rich.record("main", 10, 0x80);
+  const Bytes second = HandMade().record("", 0, 0x10);
+  DecodedRecord record;
+  ASSERT_TRUE(decode_record(first, 15, record));
+  ASSERT_TRUE(decode_record(second, 15, record));
+  EXPECT_EQ(record.op(), 0x10);
+  EXPECT_EQ(record.rmgr, 0);
+  EXPECT_EQ(record.origin_id, 0);
+  EXPECT_FALSE(record.toplevel_xid);
+  EXPECT_TRUE(record.blocks.empty());
+  EXPECT_TRUE(record.main_data.empty());
+}
+
 TEST(WalRecord, EveryTruncationIsRefused) {
   HandMade made;
   made.block(0, 0x20, "0123456789", RelTag{1663, 5, 16384, Fork::kMain}, 7);
