@@ -1,4 +1,5 @@
-// Microseconds per record by type, and for a page rebuilt from an image and 128 heap inserts.
+// Microseconds per record by type, for all types in the recorded WAL, and for a page rebuilt from an image and 128 heap
+// inserts.
 //
 // Goal: the cost of redo itself, decoding included, as the pageserver pays it when it rebuilds a page.
 // Method: records and old pages of src/redo/testdata, each replayed many times on a copy of its page; processor time of
@@ -13,6 +14,8 @@
 
 #include "base/check.h"
 #include "pg/page.h"
+#include "pg/wal_segment.h"
+#include "pg/wal_stream.h"
 #include "redo/oracle.h"
 #include "redo/recorded_wal.h"
 
@@ -37,32 +40,65 @@ double least_us(int times, const Work& work) {
   return least;
 }
 
+// A record and the page that it changes; without one where the record has no block.
 struct Sample {
-  PageBytes page;
   Bytes record;
+  std::optional<uint8_t> block;
+  PageBytes page;
 };
-using Samples = std::map<std::string, std::vector<Sample>>;
+struct Type {
+  uint64_t records = 0;
+  std::vector<Sample> samples;  // of its blocks; else of its records
+};
+using Types = std::map<std::string, Type>;
 
-void collect(const std::string& wal, Samples& samples) {
-  constexpr size_t kPerType = 64;
+constexpr size_t kSamples = 64;
+constexpr int kVersion = 15;
+
+void collect(const std::string& name, Types& types) {
+  const Bytes wal = testing::recorded_wal(name);
   OracleOptions options;
-  options.on_redo = [&](const std::string& type, const PageBytes& page, ByteView record) {
-    auto& list = samples[type];
-    if (list.size() < kPerType) list.push_back({page, Bytes(record.begin(), record.end())});
+  options.on_redo = [&](const std::string& type, const pg::BlockRef& block, const PageBytes& page, ByteView record) {
+    auto& samples = types[type].samples;
+    if (samples.size() < kSamples) samples.push_back({Bytes(record.begin(), record.end()), block.id, page});
   };
   Oracle oracle(options);
-  CHECK(replay_wal(oracle, testing::recorded_wal(wal)).has_value());
+  CHECK(replay_wal(oracle, wal).has_value());
+
+  const auto info = pg::read_segment_info(wal);
+  CHECK(info.has_value());
+  const auto start = pg::find_first_record(wal, info->start_lsn);
+  CHECK(start.has_value());
+  pg::WalStreamDecoder decoder(*start);
+  decoder.feed(ByteView(wal).subspan(*start - info->start_lsn));
+  while (const auto view = decoder.next()) {
+    if (!*view) break;
+    const auto record = pg::decode_record((*view)->bytes, kVersion);
+    CHECK(record.has_value());
+    Type& type = types[pg::record_type_name(record->rmgr, record->info, kVersion)];
+    ++type.records;
+    const bool has_page = !type.samples.empty() && type.samples.front().block;
+    if (has_page || type.samples.size() >= kSamples) continue;
+    type.samples.push_back({Bytes((*view)->bytes.begin(), (*view)->bytes.end()), std::nullopt, {}});
+  }
 }
 
-// All samples of a type, one after the other: decode, copy the page, replay the record's first block.
-double us_per_record(const std::vector<Sample>& samples) {
+// All samples of a type, one after the other: decode, copy the page, replay the block; of a record without blocks, all
+// SLRU pages that it writes.
+double us_per_sample(const std::vector<Sample>& samples) {
   const double all = least_us(20, [&] {
     for (const Sample& sample : samples) {
-      const auto record = pg::decode_record(sample.record, 15);
-      CHECK(record.has_value() && !record->blocks.empty());
+      const auto record = pg::decode_record(sample.record, kVersion);
+      CHECK(record.has_value());
       PageBytes page = sample.page;
-      const pg::BlockRef& ref = record->blocks.front();
-      (void)redo_block_in_place(*record, ref, RedoContext{Lsn::max(), 15, false, ref.blkno, ref.rel}, page);
+      if (sample.block) {
+        const pg::BlockRef& ref = *record->block(*sample.block);
+        CHECK(redo_block_in_place(*record, ref, RedoContext{Lsn::max(), kVersion, false, ref.blkno, ref.rel}, page));
+        continue;
+      }
+      CHECK(for_each_slru_effect(*record, kVersion, [&](const SlruEffect& effect) {
+        CHECK(redo_slru_page(*record, effect.segment, effect.page_in_segment, RedoContext{Lsn::max(), kVersion}, page));
+      }));
     }
   });
   return all / static_cast<double>(samples.size());
@@ -104,20 +140,23 @@ double us_of_rebuild() {
   for (uint16_t i = 1; i <= kInserts; ++i) records.push_back(heap_insert(i));
   return least_us(200, [&] {
     PageBytes page = image;
+    pg::DecodedRecord record;
     for (size_t i = 0; i < records.size(); ++i) {
-      const auto record = pg::decode_record(records[i], 15);
-      CHECK(record.has_value());
-      const pg::BlockRef& ref = record->blocks.front();
-      CHECK(redo_block_in_place(*record, ref, RedoContext{Lsn(0x1000 + i), 15, false, 3, ref.rel}, page).has_value());
+      CHECK(pg::decode_record(records[i], 15, record));
+      const pg::BlockRef& ref = record.blocks.front();
+      CHECK(redo_block_in_place(record, ref, RedoContext{Lsn(0x1000 + i), 15, false, 3, ref.rel}, page).has_value());
     }
   });
 }
 
 void run() {
-  Samples samples;
-  for (const char* wal : {"workload_15", "indexes_15"}) collect(wal, samples);
-  fmt::print("{:<28}{:>8}\n", "record type", "us");
-  for (const auto& [type, list] : samples) fmt::print("{:<28}{:>8.2f}\n", type, us_per_record(list));
+  Types types;
+  for (const char* wal : {"workload_15", "indexes_15"}) collect(wal, types);
+  fmt::print("{:<28}{:>10}{:>8}\n", "record type", "recorded", "us");
+  for (const auto& [name, type] : types) {
+    const bool has_page = type.samples.front().block.has_value();
+    fmt::print("{:<28}{:>10}{:>8.2f}{}\n", name, type.records, us_per_sample(type.samples), has_page ? "" : "  (no block)");
+  }
   fmt::print("\nan image and 128 heap inserts: {:.1f} us\n", us_of_rebuild());
 }
 

@@ -22,7 +22,7 @@ class RecordedFuzz {
     constexpr int kPerType = 40;
     std::map<std::string, int> seen;
     OracleOptions options;
-    options.on_redo = [&](const std::string& type, const PageBytes& page, ByteView record) {
+    options.on_redo = [&](const std::string& type, const pg::BlockRef&, const PageBytes& page, ByteView record) {
       if (record[17] != static_cast<std::byte>(rmgr) || ++seen[type] > kPerType) return;
       samples_.push_back({page, Bytes(record.begin(), record.end())});
     };

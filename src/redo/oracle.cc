@@ -99,7 +99,7 @@ void Oracle::replay_block(const pg::WalRecordView& view, const pg::DecodedRecord
   }
   const std::string where = fmt::format("{} at {} blk {}, LSN {}", type, pg::to_string(ref.rel), ref.blkno, to_string(end));
   const bool image_is_page = ref.image && (ref.image->apply || redo_takes_check_image(record, ref, *page));
-  if (options_.on_redo) options_.on_redo(type, *page, view.bytes);
+  if (options_.on_redo) options_.on_redo(type, ref, *page, view.bytes);
   if (Status status = redo_block(record, ref, context(ref.rel, ref.blkno, end), *page); !status) {
     ++counts.refused;
     note(counts, status.error().message);

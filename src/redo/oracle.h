@@ -37,9 +37,10 @@ class DataDirectory {
   std::optional<PageBytes> read_block(const pg::RelTag& rel, uint32_t blkno) const;
   std::optional<PageBytes> read_slru_page(const pg::SlruSegment& segment, uint32_t page_in_segment) const;
   bool has_relation(const pg::RelTag& rel) const;
+  // The file of one segment of the fork.
+  std::filesystem::path relation_path(const pg::RelTag& rel, uint32_t segno) const;
 
  private:
-  std::filesystem::path relation_path(const pg::RelTag& rel, uint32_t segno) const;
   std::filesystem::path path_;
 };
 
@@ -58,8 +59,9 @@ struct OracleOptions {
   bool data_checksums_or_wal_log_hints = false;
   bool track_commit_timestamp = false;
   std::optional<std::filesystem::path> base;
-  // Called before each redo_block() on a page that is known. For fuzzing seeds.
-  std::function<void(const std::string& type, const PageBytes& page, ByteView record)> on_redo;
+  // Called before each redo_block() on a page that is known: `block` of the record, and the page as it is. For fuzzing
+  // seeds and benchmarks.
+  std::function<void(const std::string& type, const pg::BlockRef& block, const PageBytes& page, ByteView record)> on_redo;
 };
 
 class Oracle {

@@ -52,7 +52,7 @@ Result<bool> run(Arguments arguments) {
   FuzzSeeds seeds{arguments.fuzz_seeds, {}};
   if (!arguments.fuzz_seeds.empty()) {
     std::filesystem::create_directories(seeds.directory);
-    arguments.options.on_redo = [&](const std::string& type, const PageBytes& page, ByteView record) {
+    arguments.options.on_redo = [&](const std::string& type, const pg::BlockRef&, const PageBytes& page, ByteView record) {
       seeds.add(type, page, record);
     };
   }

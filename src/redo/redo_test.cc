@@ -189,7 +189,7 @@ void replay_damaged(const std::string& name) {
   std::mt19937 random(15);
   uint64_t refused = 0, replayed = 0;
   OracleOptions options;
-  options.on_redo = [&](const std::string&, const PageBytes& old_page, ByteView bytes) {
+  options.on_redo = [&](const std::string&, const pg::BlockRef&, const PageBytes& old_page, ByteView bytes) {
     if (random() % 4 != 0) return;
     Bytes record(bytes.begin(), bytes.end());
     for (int round = 0; round < 4; ++round) {
