@@ -7,13 +7,13 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/pg_version.h"
+
 namespace helium::compute {
 namespace {
 
 using nlohmann::json;
 
-constexpr int kOldestPgVersion = 14;
-constexpr int kNewestPgVersion = 18;
 
 std::unexpected<Error> bad(std::string_view field, std::string_view problem) {
   return fail(ErrorCode::kInvalid, fmt::format("endpoint.json: \"{}\" {}", field, problem));

@@ -44,7 +44,7 @@ Lsn record_end_of(Lsn record_start, uint32_t total_len) {
 WalShipper::WalShipper(Options options)
     : options_(std::move(options)),
       wal_(options_.wal_folder),
-      decoder_(options_.start),
+      decoder_(options_.start, options_.pg_version),
       shipped_(options_.start.bytes()) {}
 
 WalShipper::~WalShipper() { stop(); }

@@ -41,6 +41,7 @@ class WalShipper {
   struct Options {
     std::filesystem::path wal_folder;
     Lsn start;                                          // record end: WAL behind it is to be shipped
+    int pg_version = 0;                                 // of the timeline: other WAL is damage; 0: not known
     std::function<Written(uint64_t after_seq)> wait;    // returns on a write behind after_seq, or after a while
     std::function<void(Lsn start, ByteView)> append;    // to the proposer; may wait for room
     std::function<Lsn()> commit_lsn;                    // of the proposer

@@ -1,5 +1,7 @@
 #include "pageserver/values.h"
 
+#include "base/pg_version.h"
+
 namespace helium::pageserver {
 namespace {
 
@@ -137,7 +139,7 @@ Result<TimelineMetadata> decode_timeline_metadata(ByteView bytes) {
   value.pg_version = in.u16();
   value.system_identifier = in.u64();
   const uint8_t has_state = in.u8();
-  if (in.failed() || has_state > 1 || value.pg_version < 14 || value.pg_version > 18)
+  if (in.failed() || has_state > 1 || !is_supported_pg_version(value.pg_version))
     return malformed("timeline metadata");
   if (has_state) {
     HELIUM_ASSIGN(value.state, get_ingest_state(in, value.pg_version));

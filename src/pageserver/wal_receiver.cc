@@ -97,7 +97,7 @@ Status WalReceiver::stream(const HostPort& source) {
   log::info("WAL stream started",
             {{"timeline", to_string(timeline_->id())}, {"safekeeper", to_string(source)}, {"lsn", start}});
 
-  pg::WalStreamDecoder decoder(start);
+  pg::WalStreamDecoder decoder(start, timeline_->pg_version());
   bool history_known = false;
   bool healthy = false;
   auto last_event = Clock::now();

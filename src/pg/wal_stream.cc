@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/crc32c.h"
 #include "pg/constants.h"
+#include "pg/wal_build.h"
 #include "pg/wal_page.h"
 
 namespace helium::pg {
@@ -31,7 +32,8 @@ bool is_switch(ByteView record) {
 // A cursor walks over the fed bytes. Between records it stands at an aligned record end; inside one, `record` holds what
 // the record has got so far. A record that lies on one page and was fed as a whole is used where it lies.
 struct WalStreamDecoder::Impl {
-  explicit Impl(Lsn start) : cursor(start), record_end(start) {}
+  Impl(Lsn start, int pg_version)
+      : cursor(start), record_end(start), magic(pg_version == 0 ? 0 : wal_page_magic(pg_version)) {}
 
   Lsn cursor;        // next byte to consume
   ByteView unread;   // bytes from `cursor` on: the caller's, or in `kept`
@@ -40,7 +42,7 @@ struct WalStreamDecoder::Impl {
   Lsn record_end;    // of the last record returned
   Lsn last_start;    // of the last record returned
   uint64_t system_identifier = 0;  // from the first long header seen; later ones must agree
-  uint16_t magic = 0;              // from the first page header seen
+  uint16_t magic;                  // of the version that was asked for, or from the first page header seen; 0: neither
 
   // The record being put together.
   bool in_record = false;
@@ -112,8 +114,13 @@ Result<bool> WalStreamDecoder::Impl::read_page_header() {
   const auto info = load<uint16_t>(header + 2);
   const auto page_lsn = load<uint64_t>(header + 8);
   const auto remaining = load<uint32_t>(header + 16);
-  if (pg_version_of_wal_magic(page_magic) == 0 || (magic != 0 && page_magic != magic)) {
+  const int page_version = pg_version_of_wal_magic(page_magic);
+  if (page_version == 0) {
     return corrupt(fmt::format("WAL page at {}: magic number {:04X} is wrong", to_string(cursor), page_magic));
+  }
+  if (magic != 0 && page_magic != magic) {
+    return corrupt(fmt::format("WAL page at {}: is of PostgreSQL {}, this is WAL of {}: magic number {:04X} is wrong",
+                               to_string(cursor), page_version, pg_version_of_wal_magic(magic), page_magic));
   }
   if ((info & ~kXlpAllFlags) != 0 || segment_start != ((info & kXlpLongHeader) != 0)) {
     return corrupt(fmt::format("WAL page at {}: flags {:04X} are wrong", to_string(cursor), info));
@@ -251,7 +258,7 @@ Result<std::optional<WalRecordView>> WalStreamDecoder::Impl::next() {
   return finish(record);
 }
 
-WalStreamDecoder::WalStreamDecoder(Lsn start) : impl_(std::make_unique<Impl>(start)) {}
+WalStreamDecoder::WalStreamDecoder(Lsn start, int pg_version) : impl_(std::make_unique<Impl>(start, pg_version)) {}
 WalStreamDecoder::~WalStreamDecoder() = default;
 WalStreamDecoder::WalStreamDecoder(WalStreamDecoder&&) noexcept = default;
 WalStreamDecoder& WalStreamDecoder::operator=(WalStreamDecoder&&) noexcept = default;

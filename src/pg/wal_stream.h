@@ -28,8 +28,9 @@ struct WalRecordView {
 
 class WalStreamDecoder {
  public:
-  // `start`: the end of a record (a page's start is fine), or the start of one.
-  explicit WalStreamDecoder(Lsn start);
+  // `start`: the end of a record (a page's start is fine), or the start of one. `pg_version`: pages of other major
+  // versions are refused; 0: the first page decides, the others must be like it.
+  explicit WalStreamDecoder(Lsn start, int pg_version = 0);
   ~WalStreamDecoder();
   WalStreamDecoder(WalStreamDecoder&&) noexcept;
   WalStreamDecoder& operator=(WalStreamDecoder&&) noexcept;

@@ -253,6 +253,25 @@ TEST(WalStream, RefusesPagesOfAnotherPlaceClusterOrVersion) {
   EXPECT_NE(error->message.find("continues a record that began before"), std::string::npos) << error->message;
 }
 
+TEST(WalStream, PagesOfAnotherVersionThanTheWantedOneAreRefusedFromTheFirstOn) {
+  StreamWriter writer(Lsn(2 * uint64_t{kWalSegmentSize} - 104));
+  writer.append(20000);
+  for (const int wanted : {14, 15, 16, 17, 18}) {
+    WalStreamDecoder decoder(writer.start(), wanted);
+    std::optional<Error> error;
+    const size_t records = decode_all(decoder, writer.wal(), 1 << 20, &error).size();
+    if (wanted == 15) {
+      EXPECT_EQ(records, 1u);
+      EXPECT_FALSE(error);
+      continue;
+    }
+    EXPECT_EQ(records, 0u);
+    ASSERT_TRUE(error) << wanted;
+    EXPECT_NE(error->message.find("is of PostgreSQL 15, this is WAL of " + std::to_string(wanted)), std::string::npos)
+        << error->message;
+  }
+}
+
 TEST(WalStream, AnotherClustersSegmentIsRefused) {
   StreamWriter writer(Lsn(2 * uint64_t{kWalSegmentSize}));
   writer.append_switch();

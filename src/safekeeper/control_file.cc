@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/crc32c.h"
+#include "base/pg_version.h"
 
 namespace helium::safekeeper {
 namespace {
@@ -123,6 +124,10 @@ Result<ControlFile> decode_payload(ByteView payload, uint32_t version) {
   control.local_start_lsn = control.acceptor.start_lsn;
   if (version >= 2) get_places_v2(in, control, valid);
   if (!in.done()) return fail(ErrorCode::kCorrupt, "its fields do not fill it");
+  if (!is_supported_pg_version(control.pg_version)) {
+    return fail(ErrorCode::kInvalid, fmt::format("it is of PostgreSQL {}: {} to {} are supported", control.pg_version,
+                                                 kOldestPgVersion, kNewestPgVersion));
+  }
   if (!valid || !is_sane(control)) return fail(ErrorCode::kCorrupt, "its fields contradict each other");
   return control;
 }

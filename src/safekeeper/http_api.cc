@@ -7,6 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/pg_version.h"
 #include "wire/membership_json.h"
 
 namespace helium::safekeeper {
@@ -186,8 +187,9 @@ Result<ControlFile> parse_create(const std::string& body, uint64_t safekeeper_id
     read_members(fields, control.acceptor.membership);
   }
   HELIUM_TRY(fields.status());
-  if (control.pg_version < 14 || control.pg_version > 18) {
-    return fail(ErrorCode::kInvalid, fmt::format("pg_version {} is not supported; 14 to 18 are", control.pg_version));
+  if (!is_supported_pg_version(control.pg_version)) {
+    return fail(ErrorCode::kInvalid, fmt::format("pg_version {} is not supported: {} to {} are", control.pg_version,
+                                                 kOldestPgVersion, kNewestPgVersion));
   }
   if (!control.acceptor.start_lsn.is_valid() || control.acceptor.start_lsn.bytes() % 8 != 0) {
     return fail(ErrorCode::kInvalid, fmt::format("start_lsn {} is no record end",

@@ -142,7 +142,8 @@ Status Timeline::open_locked() {
   // What comes from the store is checked already; what lay on the disk is read, though a clean close told where it ends.
   auto opened = WalStorage::open(environment_.disk, folder_, {.verify_lsn = control.verify_lsn,
                                                               .flushed_lsn = control.flushed_lsn,
-                                                              .is_exact = control.evicted});
+                                                              .is_exact = control.evicted,
+                                                              .pg_version = static_cast<int>(control.pg_version)});
   if (!control.evicted) metrics_.count_recovery();
   if (!opened) {
     if (opened.error().code == ErrorCode::kCorrupt) {  // from here on it does not say that it has this WAL

@@ -67,9 +67,9 @@ Status WalStorage::create_segment(Disk& disk, const std::filesystem::path& folde
 
 Result<std::unique_ptr<WalStorage>> WalStorage::open(std::shared_ptr<Disk> disk, const std::filesystem::path& folder,
                                                      const Recovery& recovery) {
-  std::unique_ptr<WalStorage> storage(new WalStorage(std::move(disk), folder, recovery.verify_lsn));
+  std::unique_ptr<WalStorage> storage(new WalStorage(std::move(disk), folder, recovery.verify_lsn, recovery.pg_version));
   if (recovery.is_exact) {
-    storage->decoder_ = pg::WalStreamDecoder(recovery.flushed_lsn);
+    storage->decoder_ = pg::WalStreamDecoder(recovery.flushed_lsn, recovery.pg_version);
     storage->end_of_bytes_ = recovery.flushed_lsn;
     storage->verify_lsn_ = recovery.verify_lsn;
   } else {
@@ -237,7 +237,7 @@ Status WalStorage::truncate(Lsn to) {
   ++truncations_;
   const std::optional<Lsn> dirty_end = dirty_end_;
   if (to < record_end()) {
-    decoder_ = pg::WalStreamDecoder(to);
+    decoder_ = pg::WalStreamDecoder(to, pg_version_);
     verify_lsn_ = std::min(verify_lsn(), to);
   }
   drop_tail();

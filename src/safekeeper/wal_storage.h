@@ -42,6 +42,7 @@ class WalStorage {
     Lsn verify_lsn;   // a record end; read from here on
     Lsn flushed_lsn;  // WAL up to here was synced for sure
     bool is_exact = false;  // and there is no whole record behind it: nothing is read
+    int pg_version = 0;     // WAL of another one is refused; 0: whatever comes first
   };
   static Result<std::unique_ptr<WalStorage>> open(std::shared_ptr<Disk> disk, const std::filesystem::path& folder,
                                                   const Recovery& recovery);
@@ -87,8 +88,8 @@ class WalStorage {
   const std::filesystem::path& folder() const { return folder_; }
 
  private:
-  WalStorage(std::shared_ptr<Disk> disk, std::filesystem::path folder, Lsn verify_lsn)
-      : disk_(std::move(disk)), folder_(std::move(folder)), decoder_(verify_lsn) {}
+  WalStorage(std::shared_ptr<Disk> disk, std::filesystem::path folder, Lsn verify_lsn, int pg_version)
+      : disk_(std::move(disk)), folder_(std::move(folder)), pg_version_(pg_version), decoder_(verify_lsn, pg_version) {}
   Status recover(const Recovery& recovery);
   Status sync_recovered(Lsn flushed_lsn);
   Status remove_segments_behind(uint64_t segno);
@@ -99,6 +100,7 @@ class WalStorage {
 
   const std::shared_ptr<Disk> disk_;
   const std::filesystem::path folder_;
+  const int pg_version_;
   pg::WalStreamDecoder decoder_;
   Lsn end_of_bytes_;
   std::atomic<Lsn> verify_lsn_;

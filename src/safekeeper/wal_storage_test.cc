@@ -58,6 +58,27 @@ TEST(WalStorage, FindsTheLastCompleteRecordWhereverTheWritingStopped) {
   }
 }
 
+TEST(WalStorage, WalOfAnotherVersionIsRefusedAtItsFirstPage) {
+  WalMaker maker(kStart);
+  const Bytes wal = maker.record(20000);
+  for (const int wanted : {15, 17}) {
+    test::TempFolder folder;
+    create(folder);
+    auto storage = WalStorage::open(real_disk(), folder.path(),
+                                    {.verify_lsn = kStart, .flushed_lsn = kStart, .is_exact = true, .pg_version = wanted});
+    ASSERT_TRUE(storage.has_value());
+    const Status written = (*storage)->write(wal);
+    if (wanted == test::kPgVersion) {
+      EXPECT_TRUE(written.has_value());
+      continue;
+    }
+    ASSERT_FALSE(written.has_value());
+    EXPECT_NE(written.error().message.find("is of PostgreSQL 15, this is WAL of 17"), std::string::npos)
+        << written.error().message;
+    EXPECT_EQ((*storage)->record_end(), kStart) << "nothing of it counts";
+  }
+}
+
 // The real disk, with a count of syncs of files that are open for writing.
 class CountingDisk : public Disk {
  public:
