@@ -85,22 +85,6 @@ DaemonFiles Cluster::endpoint_files(const std::string& name) const {
   return {folder, folder / "compute_ctl.pid", folder / "compute.log"};
 }
 
-Result<fs::path> find_pg_bin_dir(const std::string& pg_distrib_dir, int pg_version) {
-  const fs::path folder = pg_distrib_dir.empty() ? fs::path(fmt::format("/usr/lib/postgresql/{}/bin", pg_version))
-                                                 : fs::path(pg_distrib_dir) / fmt::format("v{}", pg_version) / "bin";
-  std::error_code ignored;
-  if (fs::exists(folder / "postgres", ignored)) return folder;
-  if (pg_distrib_dir.empty()) {
-    return fail(ErrorCode::kNotFound,
-                fmt::format("there is no PostgreSQL {} in '{}': install postgresql-{}, or name a directory that holds "
-                            "v{}/bin/postgres with 'helium init --pg-distrib-dir'",
-                            pg_version, folder.string(), pg_version, pg_version));
-  }
-  return fail(ErrorCode::kNotFound, fmt::format("there is no '{}/postgres': --pg-distrib-dir must name a directory "
-                                                "that holds v{}/bin/postgres",
-                                                folder.string(), pg_version));
-}
-
 Result<fs::path> sibling_program(std::string_view name) {
   std::error_code error;
   const fs::path self = fs::read_symlink("/proc/self/exe", error);

@@ -64,10 +64,6 @@ class Cluster {
   std::string shown_;
 };
 
-// The folder of PostgreSQL's programs: DISTRIB/vNN/bin, or Debian's when `pg_distrib_dir` is empty. kNotFound when
-// no postgres is in it: says what to install.
-Result<std::filesystem::path> find_pg_bin_dir(const std::string& pg_distrib_dir, int pg_version);
-
 // A program that was built beside this one. kNotFound says how to build it.
 Result<std::filesystem::path> sibling_program(std::string_view name);
 

@@ -27,7 +27,7 @@ Status stop_cluster(StopMode mode);
 struct TenantCreateOptions {
   std::string tenant_id;    // "": a new one
   std::string timeline_id;  // "": a new one
-  int pg_version = kDefaultPgVersion;
+  NewCluster cluster;
   bool set_default = false;
 };
 Status create_tenant_command(const TenantCreateOptions& options);
@@ -38,7 +38,7 @@ struct TimelineCreateOptions {
   std::string tenant_id;  // "": the default one
   std::string timeline_id;
   std::string branch_name;
-  int pg_version = kDefaultPgVersion;
+  NewCluster cluster;
 };
 Status create_timeline_command(const TimelineCreateOptions& options);
 

@@ -7,6 +7,7 @@
 #include "cli/output.h"
 #include "cli/timelines.h"
 #include "io/durable_file.h"
+#include "io/pg_distribution.h"
 
 namespace helium::cli {
 namespace {
@@ -68,7 +69,9 @@ Status init_cluster(InitOptions options) {
     config.object_store = fs::absolute(config.object_store).lexically_normal();
     HELIUM_TRY(make_folders(config.object_store));
   }
-  HELIUM_ASSIGN([[maybe_unused]] const fs::path bin, find_pg_bin_dir(config.pg_distrib_dir, kDefaultPgVersion));
+  if (installed_pg_versions(config.pg_distrib_dir).empty()) {
+    HELIUM_ASSIGN([[maybe_unused]] const fs::path bin, find_pg_bin_dir(config.pg_distrib_dir, kDefaultPgVersion));
+  }
 
   say("Initializing pageserver node {} at '{}' in \"{}\".", config.pageserver_id, to_string(config.pageserver()), cluster.shown());
   cluster.config = std::move(config);

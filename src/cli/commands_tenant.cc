@@ -1,9 +1,11 @@
 // tenant create, list, set-default; timeline create, branch, list.
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <thread>
 
 #include "cli/commands.h"
@@ -13,6 +15,7 @@
 #include "cli/storage_api.h"
 #include "cli/text.h"
 #include "cli/timelines.h"
+#include "io/pg_distribution.h"
 
 namespace helium::cli {
 namespace {
@@ -23,12 +26,12 @@ constexpr auto kIngestTimeout = std::chrono::seconds(30);
 
 // A timeline of its own on pageserver and safekeepers, added to the tenant. Call under the lock.
 Result<TimelineConfig> add_root_timeline(const ClusterConfig& config, TenantConfig& tenant, const TimelineId& id,
-                                         const std::string& branch_name, int pg_version) {
+                                         const std::string& branch_name, const NewCluster& wanted) {
   TimelineConfig timeline;
   timeline.id = id;
   timeline.branch_name = branch_name;
-  timeline.pg_version = pg_version;
-  HELIUM_ASSIGN(const PageserverTimeline created, create_root_timeline(config, {tenant.id, id}, pg_version));
+  timeline.pg_version = wanted.pg_version;
+  HELIUM_ASSIGN(const PageserverTimeline created, create_root_timeline(config, {tenant.id, id}, wanted));
   timeline.start_lsn = created.start_lsn;
   timeline.system_id = created.system_id;
   HELIUM_TRY(create_at_safekeepers(config, tenant.id, timeline));
@@ -36,10 +39,7 @@ Result<TimelineConfig> add_root_timeline(const ClusterConfig& config, TenantConf
   return timeline;
 }
 
-Status check_pg_version(const ClusterConfig& config, int pg_version) {
-  if (pg_version != kDefaultPgVersion) {
-    return fail(ErrorCode::kInvalid, fmt::format("PostgreSQL {} is not supported yet: use --pg-version {}", pg_version, kDefaultPgVersion));
-  }
+Status check_installed(const ClusterConfig& config, int pg_version) {
   HELIUM_ASSIGN([[maybe_unused]] const auto bin, find_pg_bin_dir(config.pg_distrib_dir, pg_version));
   return {};
 }
@@ -93,12 +93,12 @@ Status create_tenant_command(const TenantCreateOptions& options) {
       return fail(ErrorCode::kExists, fmt::format("tenant {} exists already: leave --tenant-id out to get a new id", to_string(tenant.id)));
     }
     HELIUM_ASSIGN(const TimelineId timeline_id, choose_timeline_id(config, options.timeline_id));
-    HELIUM_TRY(check_pg_version(config, options.pg_version));
+    HELIUM_TRY(check_installed(config, options.cluster.pg_version));
     HELIUM_TRY(check_safekeeper_majority(config));  // before anything is created anywhere
 
     HELIUM_TRY(create_tenant(config, tenant.id));
     say("tenant {} successfully created on the pageserver", to_string(tenant.id));
-    HELIUM_ASSIGN(const TimelineConfig timeline, add_root_timeline(config, tenant, timeline_id, "main", options.pg_version));
+    HELIUM_ASSIGN(const TimelineConfig timeline, add_root_timeline(config, tenant, timeline_id, "main", options.cluster));
     say("Created an initial timeline '{}' at Lsn {} for tenant: {}", to_string(timeline.id), to_string(timeline.start_lsn),
         to_string(tenant.id));
     if (options.set_default) {
@@ -116,13 +116,19 @@ Status list_tenants(bool as_json) {
   std::vector<std::vector<std::string>> rows;
   for (const TenantConfig& tenant : cluster.config.tenants) {
     const bool is_default = cluster.config.default_tenant == tenant.id;
-    rows.push_back({to_string(tenant.id), std::to_string(tenant.timelines.size()), is_default ? "yes" : ""});
-    list.push_back({{"tenant_id", to_string(tenant.id)}, {"timelines", tenant.timelines.size()}, {"is_default", is_default}});
+    std::set<int> versions;
+    for (const TimelineConfig& timeline : tenant.timelines) versions.insert(timeline.pg_version);
+    rows.push_back({to_string(tenant.id), std::to_string(tenant.timelines.size()), fmt::format("{}", fmt::join(versions, ", ")),
+                    is_default ? "yes" : ""});
+    list.push_back({{"tenant_id", to_string(tenant.id)},
+                    {"timelines", tenant.timelines.size()},
+                    {"pg_versions", versions},
+                    {"is_default", is_default}});
   }
   if (as_json) {
     say("{}", list.dump(2));
   } else {
-    fmt::print("{}", format_table({"TENANT", "TIMELINES", "DEFAULT"}, rows));
+    fmt::print("{}", format_table({"TENANT", "TIMELINES", "POSTGRESQL", "DEFAULT"}, rows));
   }
   return {};
 }
@@ -143,9 +149,9 @@ Status create_timeline_command(const TimelineCreateOptions& options) {
     HELIUM_ASSIGN(TenantConfig* tenant, find_tenant(config, options.tenant_id));
     HELIUM_TRY(check_new_branch_name(*tenant, options.branch_name));
     HELIUM_ASSIGN(const TimelineId id, choose_timeline_id(config, options.timeline_id));
-    HELIUM_TRY(check_pg_version(config, options.pg_version));
+    HELIUM_TRY(check_installed(config, options.cluster.pg_version));
     HELIUM_TRY(check_safekeeper_majority(config));
-    HELIUM_ASSIGN(const TimelineConfig timeline, add_root_timeline(config, *tenant, id, options.branch_name, options.pg_version));
+    HELIUM_ASSIGN(const TimelineConfig timeline, add_root_timeline(config, *tenant, id, options.branch_name, options.cluster));
     say("Created timeline '{}' at Lsn {} for tenant: {}", to_string(timeline.id), to_string(timeline.start_lsn), to_string(tenant->id));
     return {};
   });

@@ -24,6 +24,12 @@ namespace helium::cli {
 inline constexpr int kConfigFormatVersion = 1;
 inline constexpr int kDefaultPgVersion = 15;
 
+// What a branch without an ancestor begins as: an empty PostgreSQL cluster.
+struct NewCluster {
+  int pg_version = kDefaultPgVersion;
+  std::optional<bool> data_checksums = std::nullopt;  // none: as the version's initdb does, on from 18
+};
+
 // Where others reach a safekeeper.
 struct SafekeeperAddress {
   std::string host;

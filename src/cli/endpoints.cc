@@ -12,6 +12,7 @@
 #include "cli/ports.h"
 #include "http/client.h"
 #include "io/durable_file.h"
+#include "io/pg_distribution.h"
 
 namespace helium::cli {
 namespace {

@@ -55,12 +55,21 @@ void add_port(CLI::App* command, const std::string& name, uint16_t& port, const 
   command->add_option(name, port, description)->check(CLI::Range(1, 65535).description("PORT"))->capture_default_str();
 }
 
+void add_new_cluster(CLI::App* command, NewCluster& cluster) {
+  command->add_option("--pg-version", cluster.pg_version, "major version of PostgreSQL, 14 to 18")->capture_default_str();
+  CLI::Option* on = command->add_flag_callback("--data-checksums", [&cluster] { cluster.data_checksums = true; },
+                                               "pages have checksums; that is so from 18 on if nothing is said");
+  command->add_flag_callback("--no-data-checksums", [&cluster] { cluster.data_checksums = false; }, "they have none")
+      ->excludes(on);
+}
+
 void add_cluster_commands(CommandLine& line) {
   static InitOptions init;
   CLI::App* command = add_command(line.app, "init", "create a cluster: its folder and its configuration");
   command->add_option("--num-safekeepers", init.safekeeper_count, "how many safekeepers keep the WAL")->capture_default_str();
   command->add_option("--pg-distrib-dir", init.config.pg_distrib_dir,
-                      "directory that holds vNN/bin/postgres; without it Debian's directories are searched");
+                      "directory that holds vNN/bin/postgres, a folder or link per major version from 14 to 18; without "
+                      "it /usr/lib/postgresql, where Debian has them");
   add_port(command, "--pageserver-port", init.config.pageserver_port, "page service");
   add_port(command, "--pageserver-http-port", init.config.pageserver_http_port, "pageserver's management API and metrics");
   add_port(command, "--safekeeper-port", init.safekeeper_port, "WAL service of safekeeper 1; the others follow");
@@ -95,7 +104,7 @@ void add_tenant_commands(CommandLine& line) {
   CLI::App* command = add_command(*group, "create", "create a tenant with a first branch 'main'");
   command->add_option("--tenant-id", create.tenant_id, "32 hex digits; a new one if not given");
   command->add_option("--timeline-id", create.timeline_id, "32 hex digits for the first branch; a new one if not given");
-  command->add_option("--pg-version", create.pg_version, "major version of PostgreSQL")->capture_default_str();
+  add_new_cluster(command, create.cluster);
   command->add_flag("--set-default", create.set_default, "use this tenant where no --tenant-id is given");
   command->callback([&line] { line.action = [] { return create_tenant_command(create); }; });
 
@@ -118,7 +127,7 @@ void add_timeline_commands(CommandLine& line) {
   command->add_option("--branch-name", create.branch_name, "its name")->required();
   command->add_option("--tenant-id", create.tenant_id, "the tenant; the default one if not given");
   command->add_option("--timeline-id", create.timeline_id, "32 hex digits; a new one if not given");
-  command->add_option("--pg-version", create.pg_version, "major version of PostgreSQL")->capture_default_str();
+  add_new_cluster(command, create.cluster);
   command->callback([&line] { line.action = [] { return create_timeline_command(create); }; });
 
   static BranchOptions branch;

@@ -153,10 +153,12 @@ Status create_tenant(const ClusterConfig& config, const TenantId& tenant) {
   return {};
 }
 
-Result<PageserverTimeline> create_root_timeline(const ClusterConfig& config, const TenantTimelineId& id, int pg_version) {
+Result<PageserverTimeline> create_root_timeline(const ClusterConfig& config, const TenantTimelineId& id,
+                                                const NewCluster& wanted) {
+  json order{{"new_timeline_id", to_string(id.timeline)}, {"pg_version", wanted.pg_version}};
+  if (wanted.data_checksums) order["data_checksums"] = *wanted.data_checksums;
   HELIUM_ASSIGN(const json answer,
-                call_pageserver(config, "POST", fmt::format("/v1/tenant/{}/timeline", to_string(id.tenant)),
-                                {{"new_timeline_id", to_string(id.timeline)}, {"pg_version", pg_version}}));
+                call_pageserver(config, "POST", fmt::format("/v1/tenant/{}/timeline", to_string(id.tenant)), order));
   return decode_timeline(answer);
 }
 

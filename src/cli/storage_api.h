@@ -33,7 +33,8 @@ struct BranchPoint {
 Status check_pageserver(const ClusterConfig& config);
 Status create_tenant(const ClusterConfig& config, const TenantId& tenant);
 // A timeline of its own, from a fresh initdb.
-Result<PageserverTimeline> create_root_timeline(const ClusterConfig& config, const TenantTimelineId& id, int pg_version);
+Result<PageserverTimeline> create_root_timeline(const ClusterConfig& config, const TenantTimelineId& id,
+                                                const NewCluster& wanted);
 Result<PageserverTimeline> create_branch(const ClusterConfig& config, const TenantTimelineId& id, const BranchPoint& at);
 Result<PageserverTimeline> pageserver_timeline(const ClusterConfig& config, const TenantTimelineId& id);
 

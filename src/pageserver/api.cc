@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "pageserver/format.h"
+#include "io/pg_distribution.h"
 
 namespace helium::pageserver {
 namespace {
@@ -50,6 +51,7 @@ json describe(const Tenants::Entry& entry) {
   else
     info["initdb_lsn"] = to_string(timeline.start_lsn());
   info["pg_version"] = timeline.pg_version();
+  if (const Result<bool> checksums = timeline.data_checksums()) info["data_checksums"] = *checksums;
   info["system_identifier"] = std::to_string(timeline.system_identifier());
   info["last_record_lsn"] = to_string(timeline.last_record_lsn());
   info["readable_lsn"] = to_string(timeline.readable_lsn());
@@ -91,8 +93,11 @@ Result<Tenants::NewTimeline> parse_new_timeline(const json& body) {
     if (!body["pg_version"].is_number_integer())
       return fail(ErrorCode::kInvalid, "pg_version must be a number, like 15");
     wanted.pg_version = body["pg_version"].get<int>();
-    if (wanted.pg_version != 15)
-      return fail(ErrorCode::kInvalid, fmt::format("PostgreSQL version {} is not supported; 15 is", wanted.pg_version));
+    HELIUM_TRY(check_pg_version(*wanted.pg_version));
+  }
+  if (given("data_checksums")) {
+    if (!body["data_checksums"].is_boolean()) return fail(ErrorCode::kInvalid, "data_checksums must be true or false");
+    wanted.data_checksums = body["data_checksums"].get<bool>();
   }
   if (given("ancestor_timeline_id")) {
     HELIUM_ASSIGN(const std::string ancestor, text_field(body, "ancestor_timeline_id"));

@@ -63,7 +63,7 @@ Result<InitdbImage> InitdbImage::open(const fs::path& data_dir, int pg_version) 
   if (wal.size() != pg::kWalSegmentSize)
     return fail(ErrorCode::kCorrupt, segment.string() + " has " + std::to_string(wal.size()) + " bytes");
 
-  pg::WalStreamDecoder decoder(checkpoint_lsn);
+  pg::WalStreamDecoder decoder(checkpoint_lsn, pg_version);
   decoder.feed(ByteView(wal).subspan(pg::wal_segment_offset(checkpoint_lsn)));
   HELIUM_ASSIGN(const auto record, decoder.next());
   if (!record || record->start_lsn != checkpoint_lsn)

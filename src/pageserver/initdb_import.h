@@ -19,6 +19,7 @@ class InitdbImage {
   static Result<InitdbImage> open(const std::filesystem::path& data_dir, int pg_version);
 
   Lsn end_lsn() const { return end_lsn_; }  // where the timeline starts
+  bool data_checksums() const { return control_.data_checksums(); }
 
   // Into a store that was created with start_lsn == end_lsn(). Durable when it returns. Returns the store's metadata.
   Result<TimelineMetadata> import_into(layer::TimelineStore& store, uint64_t system_identifier) const;

@@ -85,7 +85,8 @@ Result<std::string> run_program(const std::vector<std::string>& arguments, const
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     while (!output.empty() && output.back() == '\n') output.pop_back();
-    return fail(ErrorCode::kIo, "run " + arguments.front() + ": it failed: " + output);
+    return fail(ErrorCode::kIo,
+                "run " + arguments.front() + (user ? " as user " + user->name : "") + ": it failed: " + output);
   }
   return output;
 }
@@ -110,7 +111,7 @@ class TemporaryFolder {
   fs::path path_;
 };
 
-Status run_initdb(const fs::path& bin_dir, const fs::path& target) {
+Status run_initdb(const fs::path& bin_dir, const char* checksum_option, const fs::path& target) {
   std::optional<User> user;
   if (geteuid() == 0) {
     HELIUM_ASSIGN(user, unprivileged_user());
@@ -119,9 +120,10 @@ Status run_initdb(const fs::path& bin_dir, const fs::path& target) {
   if (user && chown(folder.path().c_str(), user->uid, user->gid) != 0)
     return fail_errno("give " + folder.path().string() + " to " + user->name, errno);
   const fs::path cluster = folder.path() / "cluster";
-  HELIUM_TRY(run_program({(bin_dir / "initdb").string(), "-D", cluster.string(), "-U", "cloud_admin", "--auth=trust",
-                          "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"},
-                         user));
+  std::vector<std::string> arguments{(bin_dir / "initdb").string(), "-D", cluster.string(), "-U", "cloud_admin",
+                                     "--auth=trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"};
+  if (checksum_option) arguments.push_back(checksum_option);
+  HELIUM_TRY(run_program(arguments, user));
   std::error_code error;
   fs::copy(cluster, target, fs::copy_options::recursive, error);
   if (error) return fail(ErrorCode::kIo, "copy the new cluster to " + target.string() + ": " + error.message());
@@ -130,19 +132,12 @@ Status run_initdb(const fs::path& bin_dir, const fs::path& target) {
 
 }  // namespace
 
-Result<fs::path> find_pg_bin_dir(const fs::path& pg_distrib_dir, int pg_version) {
-  const std::string version = std::to_string(pg_version);
-  const fs::path bin_dir = pg_distrib_dir.empty() ? fs::path("/usr/lib/postgresql") / version / "bin"
-                                                  : pg_distrib_dir / ("v" + version) / "bin";
-  if (access((bin_dir / "initdb").c_str(), X_OK) != 0)
-    return fail(ErrorCode::kNotFound, "PostgreSQL " + version + " is not installed: there is no " +
-                                          (bin_dir / "initdb").string() + "; install it or set --pg-distrib-dir");
-  return bin_dir;
-}
-
-Result<fs::path> cached_initdb(const fs::path& cache_folder, const fs::path& bin_dir) {
+Result<fs::path> cached_initdb(const fs::path& cache_folder, const fs::path& bin_dir, int pg_version,
+                               bool data_checksums) {
   static std::mutex one_at_a_time;
   std::lock_guard lock(one_at_a_time);
+  if (access((bin_dir / "initdb").c_str(), X_OK) != 0)
+    return fail(ErrorCode::kNotFound, "there is no initdb in " + bin_dir.string() + ": a new timeline needs it");
 
   // The minor version is part of the kind: "initdb (PostgreSQL) 15.18 (Debian …)".
   HELIUM_ASSIGN(const std::string version, run_program({(bin_dir / "initdb").string(), "--version"}, std::nullopt));
@@ -151,6 +146,10 @@ Result<fs::path> cached_initdb(const fs::path& cache_folder, const fs::path& bin
     if (isalnum(static_cast<unsigned char>(c)) || c == '.') kind += c;
     else if (!kind.empty() && kind.back() != '_') kind += '_';
   kind += "-cloud_admin-UTF8-C.UTF-8";
+  const char* checksum_option = nullptr;  // only where the default is another one: older versions know no option for "off"
+  if (data_checksums != has_checksums_by_default(pg_version))
+    checksum_option = data_checksums ? "--data-checksums" : "--no-data-checksums";
+  if (data_checksums) kind += "-checksums";
 
   const fs::path ready = cache_folder / kind;
   if (fs::exists(ready / "global" / "pg_control")) return ready;
@@ -161,7 +160,7 @@ Result<fs::path> cached_initdb(const fs::path& cache_folder, const fs::path& bin
     if (entry.path().extension() == ".partial") fs::remove_all(entry.path(), error);
   const fs::path partial = cache_folder / (kind + ".partial");
   const auto started = std::chrono::steady_clock::now();
-  HELIUM_TRY(run_initdb(bin_dir, partial));
+  HELIUM_TRY(run_initdb(bin_dir, checksum_option, partial));
   {
     HELIUM_ASSIGN(const Fd folder, open_file(cache_folder, O_RDONLY | O_DIRECTORY));
     if (syncfs(folder.get()) != 0) return fail_errno("sync " + partial.string(), errno);

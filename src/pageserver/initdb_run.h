@@ -2,8 +2,9 @@
 //
 // PostgreSQL refuses to run as root: then initdb runs as HELIUM_PG_USER, else postgres, else nobody, in a temporary
 // folder of its own below /tmp, since that user may not be able to traverse the way to our data directory.
-// The result is copied to <cache_folder>/<kind>/, synced, and published by renaming; a crash leaves nothing half.
-// Errors: kNotFound: no initdb for that version (says where it looked); kIo: initdb failed (with its last words).
+// The result is copied to <cache_folder>/<kind>/, synced, and published by renaming; a crash leaves nothing half. The kind
+// is initdb's own version (minor and all), superuser, encoding, locale, and whether pages have checksums.
+// Errors: kNotFound: no initdb beside that postgres; kIo: initdb failed (with its last words).
 // Threads: safe from any; one initdb at a time.
 
 #pragma once
@@ -15,11 +16,11 @@
 
 namespace helium::pageserver {
 
-// Where a version's programs are: <pg_distrib_dir>/v15/bin, or Debian's /usr/lib/postgresql/15/bin if it is empty.
-Result<std::filesystem::path> find_pg_bin_dir(const std::filesystem::path& pg_distrib_dir, int pg_version);
+// What a version's initdb does if nobody says otherwise: checksums from 18 on.
+constexpr bool has_checksums_by_default(int pg_version) { return pg_version >= 18; }
 
 // The data directory of a fresh cluster with superuser cloud_admin, UTF8, C.UTF-8; never started, not to be changed.
 Result<std::filesystem::path> cached_initdb(const std::filesystem::path& cache_folder,
-                                            const std::filesystem::path& bin_dir);
+                                            const std::filesystem::path& bin_dir, int pg_version, bool data_checksums);
 
 }  // namespace helium::pageserver

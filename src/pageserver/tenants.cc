@@ -7,6 +7,7 @@
 #include "pageserver/format.h"
 #include "pageserver/initdb_import.h"
 #include "pageserver/initdb_run.h"
+#include "io/pg_distribution.h"
 
 namespace helium::pageserver {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr std::string_view kTenantMarker = "helium tenant 1\n";
 constexpr size_t kMaxProgressKept = 100'000;
+constexpr int kDefaultPgVersion = 15;
 
 }  // namespace
 
@@ -210,9 +212,14 @@ Result<std::shared_ptr<Timeline>> Tenants::create_timeline(const TenantId& tenan
 }
 
 Result<std::shared_ptr<Timeline>> Tenants::create_root(const TenantTimelineId& id, const NewTimeline& request) {
-  HELIUM_ASSIGN(const fs::path bin_dir, find_pg_bin_dir(options_.pg_distrib_dir, request.pg_version));
-  HELIUM_ASSIGN(const fs::path cluster, cached_initdb(options_.data_dir / "initdb_cache", bin_dir));
-  HELIUM_ASSIGN(const InitdbImage image, InitdbImage::open(cluster, request.pg_version));
+  const int pg_version = request.pg_version.value_or(kDefaultPgVersion);
+  HELIUM_ASSIGN(const fs::path bin_dir, find_pg_bin_dir(options_.pg_distrib_dir, pg_version));
+  const bool data_checksums = request.data_checksums.value_or(has_checksums_by_default(pg_version));
+  HELIUM_ASSIGN(const fs::path cluster,
+                cached_initdb(options_.data_dir / "initdb_cache", bin_dir, pg_version, data_checksums));
+  HELIUM_ASSIGN(const InitdbImage image, InitdbImage::open(cluster, pg_version));
+  if (image.data_checksums() != data_checksums)
+    return fail(ErrorCode::kCorrupt, cluster.string() + " is not the cluster that initdb was asked for: remove it");
 
   // In a folder without its final name until it is whole: a crash leaves nothing that looks like a timeline.
   const fs::path final_dir = timeline_dir(id);
@@ -222,7 +229,7 @@ Result<std::shared_ptr<Timeline>> Tenants::create_root(const TenantTimelineId& i
   layer::CreateOptions create;
   create.timeline_id = id.timeline;
   create.start_lsn = image.end_lsn();
-  create.metadata = encode(TimelineMetadata{request.pg_version, 0, std::nullopt});
+  create.metadata = encode(TimelineMetadata{pg_version, 0, std::nullopt});
   create.store = options_.store;
   {
     HELIUM_ASSIGN(const auto store, layer::TimelineStore::create(partial_dir, std::move(create)));
@@ -238,12 +245,24 @@ Result<std::shared_ptr<Timeline>> Tenants::create_root(const TenantTimelineId& i
                                   return fail(ErrorCode::kInternal, "a root has no ancestor");
                                 },
                                 options_.store));
-  log::info("timeline created", {{"timeline", to_string(id)}, {"lsn", store->start_lsn()}});
+  log::info("timeline created", {{"timeline", to_string(id)},
+                                 {"pg_version", pg_version},
+                                 {"data_checksums", data_checksums},
+                                 {"lsn", store->start_lsn()}});
   return Timeline::attach(id, std::move(store), nullptr, options_.timeline);
 }
 
 Result<std::shared_ptr<Timeline>> Tenants::create_branch(const TenantTimelineId& id, const NewTimeline& request) {
   HELIUM_ASSIGN(const std::shared_ptr<Timeline> ancestor, find({id.tenant, *request.ancestor_id}));
+  if (request.pg_version && *request.pg_version != ancestor->pg_version())
+    return fail(ErrorCode::kInvalid, fmt::format("a branch of timeline {} is of PostgreSQL {} like it, not {}",
+                                                 *request.ancestor_id, ancestor->pg_version(), *request.pg_version));
+  if (request.data_checksums) {
+    HELIUM_ASSIGN(const bool data_checksums, ancestor->data_checksums());
+    if (*request.data_checksums != data_checksums)
+      return fail(ErrorCode::kInvalid, fmt::format("a branch of timeline {} has data checksums {} like it",
+                                                   *request.ancestor_id, data_checksums ? "on" : "off"));
+  }
   const Lsn asked = request.ancestor_start_lsn.value_or(ancestor->readable_lsn());
   HELIUM_ASSIGN(const Timeline::BranchPoint point,
                 ancestor->branch_point(asked, request.exact ? Timeline::Rounding::kExact : Timeline::Rounding::kDown));

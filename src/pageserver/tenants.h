@@ -55,7 +55,8 @@ class Tenants {
 
   struct NewTimeline {
     TimelineId id;
-    int pg_version = 15;                      // of a root
+    std::optional<int> pg_version;            // of a root, 15 if not given; a branch has its ancestor's
+    std::optional<bool> data_checksums;       // of a root; else as the version's initdb does
     std::optional<TimelineId> ancestor_id;    // makes it a branch
     std::optional<Lsn> ancestor_start_lsn;    // none: the ancestor's end, as far as we have it
     bool exact = false;                       // not rounded down; may lie ahead

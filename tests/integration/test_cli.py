@@ -84,7 +84,7 @@ def test_lists_as_json(cluster):
     endpoint = cluster.endpoint()
     branch_id, lsn = cluster.branch("dev")
     tenants = json.loads(cluster.helium("tenant", "list", "--json"))
-    assert tenants == [{"tenant_id": cluster.tenant_id, "timelines": 2, "is_default": True}]
+    assert tenants == [{"tenant_id": cluster.tenant_id, "timelines": 2, "pg_versions": [15], "is_default": True}]
     timelines = json.loads(cluster.helium("timeline", "list", "--json"))
     assert [timeline["branch_name"] for timeline in timelines] == ["main", "dev"]
     assert timelines[1]["ancestor_timeline_id"] == cluster.main_id
