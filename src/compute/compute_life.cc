@@ -165,7 +165,7 @@ Status ComputeLife::make_local_files(const wire::BootstrapReply& bootstrap) {
   input.pg_address = spec_.pg_address;
   input.floors.prepared_transactions = count_prepared_transactions(bootstrap);
   HELIUM_ASSIGN(settings_, make_settings(input));
-  checkpoint_ = make_start_checkpoint(bootstrap, settings_.full_page_writes, now);
+  checkpoint_ = make_start_checkpoint(bootstrap, settings_, now);
   HELIUM_TRY(write_data_directory(kPgdata, {bootstrap, checkpoint_, settings_, now}));
   HELIUM_ASSIGN(pgdata_, open_file(kPgdata, O_RDONLY | O_DIRECTORY));
   return {};
@@ -187,6 +187,7 @@ Status ComputeLife::start_services(const wire::BootstrapReply& bootstrap) {
   auto shipper = std::make_unique<WalShipper>(WalShipper::Options{
       .wal_folder = std::filesystem::path(kPgdata) / "pg_wal",
       .start = checkpoint_.end_lsn,
+      .pg_version = spec_.pg_version,
       .wait =
           [this](uint64_t after_seq) {
             const vfs::CacheServer::WalSignal signal = cache_->wait_wal(after_seq, kWalWait);

@@ -110,12 +110,13 @@ void remove_trash(const fs::path& endpoint_dir, const std::atomic<bool>& stop) {
   if (error) log::info("cannot remove what earlier lives left", {{"folder", kTrash}, {"error", error.message()}});
 }
 
-pg::SyntheticCheckpoint make_start_checkpoint(const wire::BootstrapReply& bootstrap, bool full_page_writes,
+pg::SyntheticCheckpoint make_start_checkpoint(const wire::BootstrapReply& bootstrap, const PgSettings& settings,
                                               int64_t now_seconds) {
   pg::Checkpoint checkpoint = bootstrap.checkpoint;
   checkpoint.this_tli = 1;
   checkpoint.prev_tli = 1;
-  checkpoint.full_page_writes = full_page_writes;
+  checkpoint.full_page_writes = settings.full_page_writes;
+  checkpoint.wal_level = settings.wal_level;  // in WAL from 17 on
   checkpoint.time = now_seconds;
   checkpoint.oldest_active_xid = 0;  // a shutdown checkpoint: nothing runs
   return pg::build_shutdown_checkpoint(bootstrap.lsn, bootstrap.prev_record_start, checkpoint,
@@ -141,6 +142,7 @@ Status write_wal_segments(const fs::path& pg_wal, const std::vector<pg::WalPiece
 
 Status write_data_directory(const fs::path& pgdata, const DataDirectoryInput& input) {
   for (const char* folder : kFolders) HELIUM_TRY(make_folder(pgdata / folder));
+  if (input.bootstrap.pg_version >= 17) HELIUM_TRY(make_folder(pgdata / "pg_wal" / "summaries"));
   HELIUM_TRY(write_bootstrap_files(pgdata, input.bootstrap));
 
   HELIUM_ASSIGN(pg::ControlFile control, pg::ControlFile::parse(input.bootstrap.control_file,

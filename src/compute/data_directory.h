@@ -36,7 +36,7 @@ Status make_empty_folders(const std::filesystem::path& endpoint_dir);
 void remove_trash(const std::filesystem::path& endpoint_dir, const std::atomic<bool>& stop);
 
 // The checkpoint that the compute starts from: the timeline's counters at X as of now.
-pg::SyntheticCheckpoint make_start_checkpoint(const wire::BootstrapReply& bootstrap, bool full_page_writes,
+pg::SyntheticCheckpoint make_start_checkpoint(const wire::BootstrapReply& bootstrap, const PgSettings& settings,
                                               int64_t now_seconds);
 
 struct DataDirectoryInput {

@@ -96,7 +96,10 @@ TEST_F(DataDirectoryTest, TheStartCheckpointParsesAtEveryOffset) {
     bootstrap.lsn = page + offset;
     bootstrap.prev_record_start = Lsn(page.bytes() - 200);
     bootstrap.checkpoint.next_full_xid = 12345;
-    const pg::SyntheticCheckpoint checkpoint = make_start_checkpoint(bootstrap, true, 1795000000);
+    const pg::SyntheticCheckpoint checkpoint =
+        make_start_checkpoint(bootstrap, PgSettings{.full_page_writes = true, .wal_level = 2}, 1795000000);
+    EXPECT_TRUE(checkpoint.checkpoint.full_page_writes);
+    EXPECT_EQ(checkpoint.checkpoint.wal_level, 2);
     EXPECT_EQ(checkpoint.checkpoint.redo, checkpoint.record_start);
     EXPECT_EQ(checkpoint.checkpoint.next_full_xid, 12345u);
     EXPECT_EQ(checkpoint.checkpoint.time, 1795000000);

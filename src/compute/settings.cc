@@ -127,6 +127,9 @@ Status check_guard(const Guard& guard, const std::string& value) {
   return {};
 }
 
+constexpr int32_t kWalLevelReplica = 1;  // WalLevel
+constexpr int32_t kWalLevelLogical = 2;
+
 // In postgresql.conf before the user's: what initdb writes for this cluster, and what suits a compute.
 constexpr std::pair<std::string_view, std::string_view> kDefaults[] = {
     {"max_connections", "100"},
@@ -186,6 +189,7 @@ Result<PgSettings> make_settings(const SettingsInput& input) {
 
   conf += "\n# The endpoint's own\n";
   int64_t max_prepared = 0;
+  std::string io_method = "worker";
   for (const auto& [name, value] : input.user) {
     HELIUM_TRY(check_user_setting(name, value));
     const std::string key = lower(name);
@@ -199,6 +203,10 @@ Result<PgSettings> make_settings(const SettingsInput& input) {
       const std::optional<bool> on = parse_bool(value);
       if (!on) return fail(ErrorCode::kInvalid, fmt::format("setting {} = '{}' is neither on nor off", name, value));
       result.full_page_writes = *on;
+    } else if (key == "wal_level") {
+      result.wal_level = lower(trim(value)) == "logical" ? kWalLevelLogical : kWalLevelReplica;
+    } else if (key == "io_method") {
+      io_method = value;  // PostgreSQL says whether it knows it
     }
     conf += fmt::format("{} = {}\n", key, quote_setting(value));
   }
@@ -222,7 +230,7 @@ Result<PgSettings> make_settings(const SettingsInput& input) {
   force("logging_collector", "off");
   force("archive_mode", "off");
   if (input.pg_version >= 17) force("summarize_wal", "off");
-  if (input.pg_version >= 18) force("io_method", "worker");
+  if (input.pg_version >= 18) force("io_method", io_method);
   return result;
 }
 

@@ -36,7 +36,8 @@ struct SettingsInput {
 struct PgSettings {
   std::string postgresql_conf;            // the file's text
   std::vector<std::string> command_line;  // "-c", "name=value", …
-  bool full_page_writes = false;          // goes into the synthetic checkpoint
+  bool full_page_writes = false;          // these two go into the synthetic checkpoint
+  int32_t wal_level = 1;                  // 1 replica, 2 logical
 };
 
 // Refuses a setting by name or value; the message is one line that says what to do.

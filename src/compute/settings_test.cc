@@ -74,6 +74,27 @@ TEST(Settings, FullPageWritesReachTheCheckpoint) {
   EXPECT_FALSE(make_settings(with({{"full_page_writes", "maybe"}})));
 }
 
+TEST(Settings, WalLevelReachesTheCheckpoint) {
+  EXPECT_EQ(make_settings(with({}))->wal_level, 1);
+  EXPECT_EQ(make_settings(with({{"wal_level", "replica"}}))->wal_level, 1);
+  EXPECT_EQ(make_settings(with({{"wal_level", "Logical"}}))->wal_level, 2);
+}
+
+TEST(Settings, EachVersionGetsWhatItKnows) {
+  SettingsInput input = with({});
+  for (const int version : {14, 15, 16, 17, 18}) {
+    input.pg_version = version;
+    const Result<PgSettings> settings = make_settings(input);
+    ASSERT_TRUE(settings);
+    EXPECT_EQ(forced(*settings, "summarize_wal=off"), version >= 17) << version;
+    EXPECT_EQ(forced(*settings, "io_method=worker"), version >= 18) << version;
+  }
+  input.user = {{"io_method", "sync"}};
+  EXPECT_TRUE(forced(*make_settings(input), "io_method=sync"));
+  input.user = {{"io_method", "io_uring"}};
+  EXPECT_FALSE(make_settings(input));
+}
+
 // Storage replays all built-in resource managers: their records need no images.
 TEST(Settings, ConsistencyCheckingIsTheUsersAlone) {
   const Result<PgSettings> settings = make_settings(with({}));

@@ -7,7 +7,7 @@ block. SQL that touches every kind of file runs there. Then cache and storage ar
 which PostgreSQL without our library must find consistent. Last, a backend is killed: everything must end.
 
 usage: run_postgres.py DIR_AGENT LIBRARY [PG_BIN_DIR]
-As root, everything runs as user postgres. Exit code 0 or 1; 77 when PostgreSQL is not installed.
+PG_BIN_DIR may hold a server of any version and no tools: then Debian's are used. As root, everything runs as user postgres. Exit code 0 or 1; 77 when PostgreSQL is not installed.
 """
 
 import os
@@ -20,7 +20,8 @@ import tempfile
 import time
 
 AGENT, LIBRARY = (os.path.abspath(path) for path in sys.argv[1:3])
-PG_BIN = sys.argv[3] if len(sys.argv) > 3 else "/usr/lib/postgresql/15/bin"
+DEBIAN_BIN = "/usr/lib/postgresql/15/bin"
+PG_BIN = sys.argv[3] if len(sys.argv) > 3 else DEBIAN_BIN
 AS_USER = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
 
 
@@ -28,6 +29,10 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def tool(name):
+    return next(f"{place}/{name}" for place in (PG_BIN, DEBIAN_BIN) if os.path.exists(f"{place}/{name}"))
 
 
 def run(*command, check=True):
@@ -51,7 +56,7 @@ class Cluster:
             self.process = subprocess.Popen(
                 [*AS_USER, *command, *(f"-c{item}" for item in settings)], stdout=log, stderr=log, cwd="/")
         for _ in range(300):
-            if run(f"{PG_BIN}/pg_isready", "-h", root, "-p", str(self.port), check=False).endswith("accepting connections\n"):
+            if run(tool("pg_isready"), "-h", root, "-p", str(self.port), check=False).endswith("accepting connections\n"):
                 return
             if self.process.poll() is not None:
                 break
@@ -64,11 +69,14 @@ class Cluster:
 
     def psql(self, *statements, db="postgres", check=True):
         options = [item for statement in statements for item in ("-c", statement)]
-        return run(f"{PG_BIN}/psql", "-X", "-At", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.root, "-p", str(self.port),
+        return run(tool("psql"), "-X", "-At", "-q", "-v", "ON_ERROR_STOP=1", "-h", self.root, "-p", str(self.port),
                    "-U", "postgres", "-d", db, *options, check=check).strip()
 
     def tool(self, name, *arguments):
-        return run(f"{PG_BIN}/{name}", "-h", self.root, "-p", str(self.port), "-U", "postgres", *arguments)
+        return run(tool(name), "-h", self.root, "-p", str(self.port), "-U", "postgres", *arguments)
+
+    def version(self):
+        return int(self.psql("show server_version_num")) // 10000
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -114,8 +122,11 @@ def run_workload(cluster):
     expect("its index works", cluster.psql("set enable_seqscan=off", "select a from volatile where a = 77"), "77")
     cluster.tool("pgbench", "-c", "4", "-j", "2", "-t", "400", "-n", "postgres")
     cluster.psql("create temp table t as select generate_series(1, 50000) a", "select count(*) from t")
-    cluster.psql("create database by_log strategy wal_log", "create database by_copy strategy file_copy",
-                 "create database short_lived")
+    if cluster.version() == 14:  # always copies files, and knows no word for it
+        cluster.psql("create database by_log", "create database by_copy", "create database short_lived")
+    else:
+        cluster.psql("create database by_log strategy wal_log", "create database by_copy strategy file_copy",
+                     "create database short_lived")
     for database in ("by_log", "by_copy"):
         expect(f"rows in database {database}", cluster.psql("create table x as select generate_series(1, 30000) a",
                                                             "select count(*) from x", db=database), "30000")
@@ -141,14 +152,15 @@ def run_workload(cluster):
 
 def cancel_a_read(root, cluster):
     """A query whose block does not come can be canceled, and the backend lives on."""
-    cluster.psql("set statement_timeout = 300", "explain select count(*) from kept")  # the catalogs are here now
+    cluster.psql("explain select count(*) from kept")  # the catalogs are here now
     hold = f"{root}/work/hold"
     open(hold, "w").close()
     started = time.monotonic()
     answer = cluster.psql("set statement_timeout = 300", "select count(*) from kept", check=False)
     took = time.monotonic() - started
     os.unlink(hold)
-    assert "Operation canceled" in answer, answer
+    # From 18 on an I/O worker reads, and the backend waits for it as it waits for any condition.
+    assert ("Operation canceled" if cluster.version() < 18 else "canceling statement") in answer, answer
     assert took < 10, took
     expect("a read that storage does not answer is canceled, and works later",
            cluster.psql("select count(*) from kept"), "20000")
