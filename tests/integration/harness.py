@@ -25,6 +25,10 @@ BIN = pathlib.Path(os.environ.get("HELIUM_TEST_BIN", ROOT / "build" / "bin"))
 PG_BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
 USER = "cloud_admin"
 
+# Where stock servers of other versions are: vNN/bin/postgres.
+PG_DISTRIB_DIR = pathlib.Path(subprocess.run([ROOT / "scripts" / "pg_versions", "--dir"], capture_output=True, text=True,
+                                             check=True).stdout.strip())
+
 PORTS_PER_CLUSTER = 40
 _port_blocks = itertools.count()
 
@@ -106,7 +110,7 @@ class HeliumError(Exception):
 
 
 class Cluster:
-    def __init__(self, folder, start=True, tenant=True, init_options=(), run_as=None, bin_dir=BIN):
+    def __init__(self, folder, start=True, tenant=True, init_options=(), tenant_options=(), run_as=None, bin_dir=BIN):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.repo = self.folder / ".helium"
@@ -127,7 +131,7 @@ class Cluster:
             self.init()
             self.start()
         if start and tenant:
-            self.create_tenant()
+            self.create_tenant(*tenant_options)
 
     # --- the command line
 
@@ -167,8 +171,8 @@ class Cluster:
     def stop(self, mode="fast"):
         return self.helium("stop", "-m", mode)
 
-    def create_tenant(self):
-        output = self.helium("tenant", "create", "--set-default")
+    def create_tenant(self, *options):
+        output = self.helium("tenant", "create", "--set-default", *options)
         self.tenant_id = re.search(r"tenant ([0-9a-f]{32}) successfully created", output).group(1)
         self.main_id = re.search(r"initial timeline '([0-9a-f]{32})' at Lsn", output).group(1)
         self.initdb_lsn = re.search(r"at Lsn ([0-9A-F]+/[0-9A-F]+)", output).group(1)
