@@ -65,7 +65,7 @@ NowDecision decide_now(const wire::Membership& membership, std::span<const Membe
   bool is_known_committed = false;
   for (const MemberPosition& member : members) {
     if (holds(member, decision.target)) {
-      holders.insert(member.safekeeper_id);
+      if (counts_without_proposer(membership, member.term, member.log_term)) holders.insert(member.safekeeper_id);
       decision.donor_id = member.safekeeper_id;
       if (member.commit_lsn >= decision.target.lsn) is_known_committed = true;
     } else {
@@ -93,7 +93,7 @@ Result<Lsn> resolve_now(const ClusterConfig& config, const TenantId& tenant, con
     for (const SafekeeperTimeline& answer : answers) {
       if (answer.membership.generation > membership.generation) membership = answer.membership;
       positions.push_back({answer.safekeeper_id, answer.log_term, answer.flush_lsn, answer.commit_lsn,
-                           answer.membership.generation, answer.filling});
+                           answer.membership.generation, answer.filling, answer.term});
     }
     bool is_changing = membership.is_joint();
     for (const wire::Member& member : wire::all_members(membership)) {

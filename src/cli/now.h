@@ -6,7 +6,9 @@
 // lags is told to catch up from the one that leads. The target stays fixed while the log term does, or a busy
 // timeline would run ahead of us for ever.
 // Who the members are, they say themselves: the highest generation that anybody tells of counts, joint ones by both
-// halves; what members of another generation, and newcomers that are being filled, say of their WAL does not.
+// halves; what members of another generation, and newcomers that are being filled, say of their WAL does not. Once a member was replaced, a
+// position is held by who has promised no later term than its log's: behind an election that came to nothing only the
+// next one tells the end.
 
 #pragma once
 
@@ -30,6 +32,7 @@ struct MemberPosition {
   Lsn commit_lsn;
   uint32_t generation = 1;
   bool filling = false;
+  uint64_t term = 0;      // promised
 };
 
 struct NowTarget {

@@ -103,6 +103,7 @@ Result<SafekeeperTimeline> decode_safekeeper_timeline(uint64_t safekeeper_id, co
   HELIUM_ASSIGN(timeline.commit_lsn, lsn_field(answer, "commit_lsn"));
   HELIUM_ASSIGN(timeline.membership, wire::decode_membership_json(answer.value("membership", json()).dump()));
   timeline.filling = answer.value("filling", false);
+  timeline.term = answer.value("term", uint64_t{0});
   if (answer.contains("term_history") && answer["term_history"].is_array()) {
     for (const json& entry : answer["term_history"]) {
       HELIUM_ASSIGN(const Lsn lsn, lsn_field(entry, "lsn"));

@@ -51,6 +51,7 @@ struct SafekeeperTimeline {
   std::vector<TermStart> term_history;
   wire::Membership membership;  // as it says
   bool filling = false;         // a newcomer that does not count yet
+  uint64_t term = 0;            // promised
 };
 
 // Ids of the safekeepers that answer /v1/status.

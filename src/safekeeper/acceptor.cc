@@ -140,9 +140,13 @@ Result<Acceptor::VoteDecision> Acceptor::on_vote_request(const wire::VoteRequest
 Result<Acceptor::ElectedDecision> Acceptor::on_elected(const wire::Elected& message) const {
   HELIUM_TRY(check_generation(message.generation));
   HELIUM_TRY(check_member());
-  if (message.term < state_.term && !(planted(Bug::kCatchUpAfterPromise) && !message.proposer.is_valid())) {
+  if (message.term < state_.term) {
     return fail(ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", message.term, state_.term));
   }
+  return adopt(message);
+}
+
+Result<Acceptor::ElectedDecision> Acceptor::adopt(const wire::Elected& message) const {
   if (message.history.empty() || message.history.back().term != message.term || !is_valid_history(message.history) ||
       message.history.front().lsn < state_.start_lsn) {
     return fail(ErrorCode::kInvalid, fmt::format("term history '{}' is none of term {} on a timeline that starts at {}",
@@ -170,10 +174,15 @@ Result<Acceptor::ElectedDecision> Acceptor::on_catch_up(uint32_t generation, uin
   if (log_term < log_term_at(state_.history, flush_lsn_)) {
     return fail(ErrorCode::kInvalid, fmt::format("log term {} is behind ours, {}", log_term, this->log_term()));
   }
+  HELIUM_TRY(check_generation(generation));
+  HELIUM_TRY(check_member());
+  if (log_term < state_.term && !state_.filling && !planted(Bug::kCatchUpAfterPromise)) {
+    return fail(ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", log_term, state_.term));
+  }
   // What the peer adopted behind that term's WAL is none of this log.
   TermHistory of_log = history;
   while (!of_log.empty() && of_log.back().term > log_term) of_log.pop_back();
-  return on_elected({.generation = generation, .term = log_term, .proposer = {}, .history = std::move(of_log)});
+  return adopt({.generation = generation, .term = log_term, .proposer = {}, .history = std::move(of_log)});
 }
 
 void Acceptor::install(AcceptorState persisted, Lsn truncated_to) {
@@ -195,7 +204,7 @@ void Acceptor::install(AcceptorState persisted) {
 Result<Acceptor::AppendDecision> Acceptor::on_append(const wire::Append& append, Lsn end_of_bytes) const {
   HELIUM_TRY(check_generation(append.generation));
   CHECK(end_of_bytes >= written_lsn_);
-  if (append.term < state_.term && !planted(Bug::kCatchUpAfterPromise)) {
+  if (append.term < state_.term && !state_.filling && !planted(Bug::kCatchUpAfterPromise)) {
     return fail(ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", append.term, state_.term));
   }
   if (append.term > state_.term || state_.history.empty() || state_.history.back().term != append.term) {
@@ -228,14 +237,17 @@ bool Acceptor::on_peers(std::span<const MemberProgress> peers) {
   const uint64_t own = log_term();
   if (own == 0) return false;  // nothing was ever written: the start is committed by itself
   std::map<uint64_t, Lsn> reached;
-  if (!state_.filling) reached.emplace(safekeeper_id_, flush_lsn_);
+  const wire::Membership& membership = state_.membership;
+  if (!state_.filling && counts_without_proposer(membership, state_.term, own)) reached.emplace(safekeeper_id_, flush_lsn_);
   Lsn told;
   for (const MemberProgress& peer : peers) {
-    if ((peer.log_term != own && !planted(Bug::kPeersOfAnyTerm)) || peer.generation != state_.membership.generation) continue;
-    if (!peer.filling) reached.emplace(peer.safekeeper_id, peer.flush_lsn);
+    if ((peer.log_term != own && !planted(Bug::kPeersOfAnyTerm)) || peer.generation != membership.generation) continue;
+    if (!peer.filling && counts_without_proposer(membership, peer.term, peer.log_term)) {
+      reached.emplace(peer.safekeeper_id, peer.flush_lsn);
+    }
     told = std::max(told, peer.commit_lsn);
   }
-  const Lsn counted = quorum_lsn(state_.membership, reached);
+  const Lsn counted = quorum_lsn(membership, reached);
   return raise_commit(std::min(std::max(counted, told), flush_lsn_));
 }
 

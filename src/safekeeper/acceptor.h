@@ -41,6 +41,7 @@ struct MemberProgress {
   uint64_t safekeeper_id = 0;
   uint32_t generation = 0;  // of the membership it had then
   bool filling = false;
+  uint64_t term = 0;  // promised
   uint64_t log_term = 0;
   Lsn flush_lsn;
   Lsn commit_lsn;
@@ -100,7 +101,8 @@ class Acceptor {
   Result<ElectedDecision> on_elected(const wire::Elected& message) const;
 
   // Rule 7: WAL of `log_term` comes from a peer, with no proposer alive. As if that term's proposer had said Elected.
-  // Refused (kFenced) when a later term was promised: its proposer counted on what this member had.
+  // Refused (kFenced) when a later term was promised: its proposer counted on what this member had. But for a newcomer
+  // that is being filled: nobody counts on it, and the term may have died before anybody else had WAL of it.
   Result<ElectedDecision> on_catch_up(uint32_t generation, uint64_t log_term, const TermHistory& history) const;
 
   void install(AcceptorState persisted);
@@ -109,7 +111,8 @@ class Acceptor {
   // -- appending ------------------------------------------------------------------------------------------------
   // What of an append to write: `skip` bytes of it are there already. end_of_bytes: where the host's next byte goes
   // (behind flush_lsn by the private tail of an incomplete record).
-  // Errors: kFenced: not the term whose appends are accepted; kInvalid: a gap.
+  // Errors: kFenced: not the term whose appends are accepted (a newcomer that is being filled takes those of the log that
+  // it was given last, whatever was promised); kInvalid: a gap.
   struct AppendDecision {
     size_t skip = 0;
   };
@@ -123,11 +126,13 @@ class Acceptor {
   // From the proposer of `term`.
   bool on_commit(uint64_t term, Lsn commit_lsn);
   // From what members say about themselves; `peers` holds the others only, at most one entry each. Those of another
-  // generation, and newcomers that are being filled, do not count.
+  // generation, newcomers that are being filled, and who has promised a later term than its log's in a membership that
+  // was ever changed, do not count.
   bool on_peers(std::span<const MemberProgress> peers);
 
  private:
   wire::MembershipReply membership_reply(const AcceptorState& state) const;
+  Result<ElectedDecision> adopt(const wire::Elected& message) const;
   bool raise_commit(Lsn lsn);
   void check_invariants() const;
 

@@ -123,8 +123,8 @@ TEST(AcceptorRule6, CommitCountsOnlyInItsOwnLogTerm) {
 }
 
 MemberProgress told(uint64_t id, uint64_t log_term, Lsn flush, Lsn commit = kBase, uint32_t generation = 1) {
-  return {.safekeeper_id = id, .generation = generation, .filling = false, .log_term = log_term, .flush_lsn = flush,
-          .commit_lsn = commit};
+  return {.safekeeper_id = id, .generation = generation, .filling = false, .term = log_term, .log_term = log_term,
+          .flush_lsn = flush, .commit_lsn = commit};
 }
 bool hears(Acceptor& acceptor, std::vector<MemberProgress> peers) { return acceptor.on_peers(peers); }
 
@@ -288,6 +288,63 @@ TEST(AcceptorRule8, WhoWasAwayForAGenerationIsFilledAgain) {
   // The change was undone without its knowledge, and WAL committed by 1, 2 and 3; now the next attempt.
   ASSERT_TRUE(accepts(newcomer, {8, list({1, 2, 3}), list({1, 2, 4}), {}}));
   EXPECT_TRUE(newcomer.state().filling);
+}
+
+// Term 6 was adopted, and died before anybody had WAL of it: seed 1889 of the simulation stood still.
+TEST(AcceptorRule8, ANewcomerTakesTheLogThatThereIsWhateverTermItAdopted) {
+  Acceptor newcomer(4, fresh(), kBase);
+  ASSERT_TRUE(accepts(newcomer, kJoint));
+  wire::Elected dead = elected(6, {{5, kBase}, {6, Lsn(1500)}});
+  dead.generation = 4;
+  const auto adopted = newcomer.on_elected(dead);
+  ASSERT_TRUE(adopted.has_value());
+  newcomer.install(adopted->persist, adopted->truncate_to);
+
+  const auto pulled = newcomer.on_catch_up(4, 5, {{5, kBase}});
+  ASSERT_TRUE(pulled.has_value()) << pulled.error().message;
+  newcomer.install(pulled->persist, pulled->truncate_to);
+  EXPECT_EQ(newcomer.state().term, 6u) << "the promise stays";
+  wire::Append wal = append(5, kBase);
+  wal.generation = 4;
+  EXPECT_TRUE(newcomer.on_append(wal, kBase).has_value());
+  newcomer.on_written(Lsn(1700));
+  newcomer.on_flushed(Lsn(1700));
+  EXPECT_EQ(newcomer.log_term(), 5u);
+  EXPECT_EQ(newcomer.on_catch_up(4, 4, {{4, kBase}}).error().code, ErrorCode::kInvalid) << "its log term never falls";
+  EXPECT_EQ(newcomer.on_catch_up(3, 5, {{5, kBase}}).error().code, ErrorCode::kUnavailable);
+  dead.term = 5;
+  EXPECT_EQ(newcomer.on_elected(dead).error().code, ErrorCode::kFenced) << "a proposer of an earlier term is over";
+
+  // From when it counts on, it is an acceptor like any.
+  apply(newcomer, newcomer.on_fill({.generation = 4, .term = 5, .log_term = 5, .flush_lsn = Lsn(1600)}));
+  ASSERT_FALSE(newcomer.state().filling);
+  EXPECT_EQ(newcomer.state().term, 6u);
+  EXPECT_EQ(newcomer.on_append(wal, Lsn(1700)).error().code, ErrorCode::kFenced);
+  EXPECT_EQ(newcomer.on_catch_up(4, 5, {{5, kBase}}).error().code, ErrorCode::kFenced);
+}
+
+// Members 2 and 3 elected term 6 without what member 1 had of term 5; 2 alone adopted it. Then 4 took 3's place, with
+// 3's promise, and all that 1 has. Two of 1, 2, 4 hold it, and the next election goes by member 2's log all the same.
+TEST(AcceptorRule7, AfterAReplacementAPromiseEndsTheCountingOfEarlierTerms) {
+  const auto member = [](uint64_t id, uint64_t term) {
+    AcceptorState state = fresh();
+    state.membership = kStable;
+    state.term = term;
+    state.history = {{5, kBase}};
+    return Acceptor(id, state, Lsn(1700));
+  };
+  const auto said = [](uint64_t id, uint64_t term) {
+    MemberProgress progress = told(id, 5, Lsn(1700), kBase, kStable.generation);
+    progress.term = term;
+    return progress;
+  };
+  Acceptor newcomer = member(4, 6);
+  EXPECT_FALSE(hears(newcomer, {said(1, 5)}));
+  Acceptor first = member(1, 5);
+  EXPECT_FALSE(hears(first, {said(4, 6)}));
+  EXPECT_TRUE(hears(first, {said(4, 5)})) << "nobody has promised more";
+  Acceptor unchanged = with(6, {{5, kBase}}, Lsn(1700));
+  EXPECT_TRUE(hears(unchanged, {told(2, 5, Lsn(1700))})) << "who promised had it before";
 }
 
 TEST(AcceptorMembership, WhoIsNoMemberDoesNothing) {

@@ -284,6 +284,7 @@ void Safekeeper::on_progress(const broker::TimelineProgress& progress) {
   timeline->on_peer({.safekeeper_id = progress.safekeeper_id,
                      .generation = progress.generation,
                      .filling = progress.filling,
+                     .term = progress.term,
                      .log_term = progress.log_term,
                      .flush_lsn = progress.flush_lsn,
                      .commit_lsn = progress.commit_lsn});

@@ -314,7 +314,8 @@ std::optional<safekeeper::MemberProgress> Node::progress() {
   if (!here) return std::nullopt;
   const Timeline::View view = here->view();
   return safekeeper::MemberProgress{.safekeeper_id = id_, .generation = view.membership.generation, .filling = view.filling,
-                                    .log_term = view.log_term, .flush_lsn = view.flush_lsn, .commit_lsn = view.commit_lsn};
+                                    .term = view.term, .log_term = view.log_term, .flush_lsn = view.flush_lsn,
+                                    .commit_lsn = view.commit_lsn};
 }
 
 void Node::on_peer(const safekeeper::MemberProgress& progress) {
