@@ -222,6 +222,26 @@ TEST(MembershipChange, AnotherOneGoesOnFromEveryPoint) {
   }
 }
 
+// Found by the simulation: an answer of another change's newcomer, which alone had a joint membership, and the accepts went
+// out with nobody made.
+TEST(MembershipChange, MakesItsNewcomerThoughAnotherChangesOneIsHeardOf) {
+  World world;
+  MembershipChange rival(replace(1, 1, 5)), change(replace(2, 3, 4));
+  ASSERT_EQ(world.run_until(rival, State::kCreating), State::kCreating);
+  ASSERT_EQ(world.run_until(change, State::kCreating), State::kCreating);
+  world.down = {1, 2, 3};
+  world.round(rival);
+  ASSERT_TRUE(world.has(5));
+  change.on_reply(5, world.at(5).membership_reply());
+  for (const auto& request : change.requests()) {
+    EXPECT_TRUE(std::holds_alternative<MembershipChange::Create>(request.message)) << request.to.id;
+  }
+  world.down = {};
+  EXPECT_EQ(world.run(change), State::kDone) << change.error() << change.waits_for();
+  EXPECT_TRUE(world.has(4));
+  world.judge();
+}
+
 TEST(MembershipChange, DiesInTheMiddleOfARound) {
   for (int messages = 0; messages < 60; ++messages) {
     SCOPED_TRACE(messages);

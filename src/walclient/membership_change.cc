@@ -155,14 +155,21 @@ bool MembershipChange::check_proposal() {
                          return reply.promised_generation > ballot_ || reply.membership.generation > ballot_;
                        }).empty();
   if (!outbid && !is_in_force(*proposal_)) {
-    const wire::Membership* current = newest();
-    state_ = proposal_->is_joint() && !current->is_joint() ? State::kCreating : State::kAccepting;
+    state_ = must_create() ? State::kCreating : State::kAccepting;
     return false;
   }
   outbid_ = outbid;
   proposal_.reset();
   ballot_ = 0;
   return true;
+}
+
+// A newcomer has its timeline before anybody else hears that it is to become a member; it is made only then. (Whatever
+// newcomers of other changes say meanwhile.)
+bool MembershipChange::must_create() const {
+  if (!creates_) return false;
+  const auto accepted = replied([&](const auto& reply) { return reply.membership == *proposal_; });
+  return !std::ranges::all_of(newcomers(*proposal_), [&](uint64_t id) { return accepted.contains(id); });
 }
 
 void MembershipChange::advance_from(const wire::Membership& current) {
@@ -293,6 +300,7 @@ void MembershipChange::prepare(const wire::Membership& current) {
   state_ = State::kPreparing;
   if (!is_prepared(current)) return;
   proposal_ = next(current);
+  creates_ = proposal_->is_joint() && !current.is_joint();
   (void)check_proposal();
 }
 
@@ -315,11 +323,9 @@ void MembershipChange::ask_all(std::vector<Request>& out, const Message& message
   }
 }
 
-// A newcomer has its timeline before anybody else hears that it is to become a member; it is made only then.
 void MembershipChange::ask_accepts(std::vector<Request>& out) const {
   const auto accepted = replied([&](const auto& reply) { return reply.membership == *proposal_; });
-  const wire::Membership* current = newest();
-  if (proposal_->is_joint() && (current == nullptr || !current->is_joint())) {
+  if (must_create()) {
     for (const uint64_t id : newcomers(*proposal_)) out.push_back({contacts_.at(id), Create{{*proposal_, config_.id}}});
     return;
   }

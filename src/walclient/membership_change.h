@@ -100,6 +100,7 @@ class MembershipChange {
   std::vector<uint64_t> newcomers(const wire::Membership& joint) const;
 
   bool check_proposal();
+  bool must_create() const;
   void advance_from(const wire::Membership& current);
   void check_order(const wire::Membership& current);
   void check_lost_newcomers(const wire::Membership& current);
@@ -123,6 +124,7 @@ class MembershipChange {
   std::set<uint64_t> missing_;                         // who said that it has no such timeline, since it last had one
   uint32_t ballot_ = 0;                                // 0: none
   std::optional<wire::Membership> proposal_;           // of generation ballot_, prepared
+  bool creates_ = false;                               // it brings a newcomer, which is made first
   std::set<uint64_t> deleted_;
   int cleaning_rounds_ = 0;
   std::optional<Threshold> threshold_;                 // of the joint membership of fill_generation_
