@@ -1,6 +1,7 @@
 // Redo of RM_HEAP2_ID: prune, vacuum, freeze, visible, multi-insert, lock of an updated row.
-// Source: PostgreSQL 15 heapam.c, pruneheap.c. 14 writes the same records; 16 and later others (docs/redo.md).
+// Source: PostgreSQL 15 heapam.c, pruneheap.c; 18.6 heapam_xlog.c. What differs between versions is in heap_prune.h.
 
+#include "redo/heap_prune.h"
 #include "redo/heap_tuple_redo.h"
 
 namespace helium::redo {
@@ -17,61 +18,46 @@ Status set_item(MutableByteView page, uint16_t number, uint16_t offset, ItemFlag
   return {};
 }
 
-// xl_heap_prune: latestRemovedXid u32, nredirected u16, ndead u16. Block data, all u16: pairs (from, to), dead
-// offsets, and what remains is unused offsets.
-Status redo_prune(const BlockRedo& redo) {
-  HELIUM_TRY(redo.need_main(8));
-  HELIUM_TRY(check_page_pointers(redo.page));
-  const uint32_t nredirected = redo.main<uint16_t>(4);
-  const uint32_t ndead = redo.main<uint16_t>(6);
-  ByteReader data(redo.ref.data);
-  if (redo.ref.data.size() < (2 * nredirected + ndead) * 2)
-    return bad("{} redirects and {} dead items in {} bytes", nredirected, ndead, redo.ref.data.size());
-  for (uint32_t i = 0; i < nredirected; ++i) {
-    const uint16_t from = data.u16();
-    const uint16_t to = data.u16();
-    HELIUM_TRY(set_item(redo.page, from, to, ItemFlags::kRedirect));
+// Line pointers of a pruned page become redirects, dead or unused.
+Status change_items(MutableByteView page, const HeapPrune& prune) {
+  ByteReader redirects(prune.redirects);
+  while (redirects.remaining() >= 4) {
+    const uint16_t from = redirects.u16();
+    const uint16_t to = redirects.u16();
+    HELIUM_TRY(set_item(page, from, to, ItemFlags::kRedirect));
   }
-  for (uint32_t i = 0; i < ndead; ++i) HELIUM_TRY(set_item(redo.page, data.u16(), 0, ItemFlags::kDead));
-  while (data.remaining() >= 2) HELIUM_TRY(set_item(redo.page, data.u16(), 0, ItemFlags::kUnused));
-  HELIUM_TRY(repair_fragmentation(redo.page));
-  redo.stamp();
+  ByteReader dead(prune.dead);
+  while (dead.remaining() >= 2) HELIUM_TRY(set_item(page, dead.u16(), 0, ItemFlags::kDead));
+  ByteReader unused(prune.unused);
+  while (unused.remaining() >= 2) HELIUM_TRY(set_item(page, unused.u16(), 0, ItemFlags::kUnused));
+  if (prune.moves_tuples) return repair_fragmentation(page, prune.cuts_unused);
+  truncate_line_pointers(page);
   return {};
 }
 
-// xl_heap_vacuum: nunused u16. Block data: the offsets.
-Status redo_vacuum(const BlockRedo& redo) {
-  HELIUM_TRY(redo.need_main(2));
-  HELIUM_TRY(check_page_pointers(redo.page));
-  const uint32_t nunused = redo.main<uint16_t>(0);
-  if (redo.ref.data.size() < 2 * nunused) return bad("{} offsets in {} bytes", nunused, redo.ref.data.size());
-  for (uint32_t i = 0; i < nunused; ++i)
-    HELIUM_TRY(set_item(redo.page, load<uint16_t>(redo.ref.data.data() + 2 * i), 0, ItemFlags::kUnused));
-  truncate_line_pointers(redo.page);
-  redo.stamp();
-  return {};
-}
-
-// xl_heap_freeze_page: cutoff_xid u32, ntuples u16. Block data: xl_heap_freeze_tuple[], 12 bytes each:
-// xmax u32, offset u16, t_infomask2 u16, t_infomask u16, frzflags u8, padding.
-Status redo_freeze_page(const BlockRedo& redo) {
-  constexpr uint8_t kFreezeXvac = 0x02;
-  constexpr uint8_t kInvalidXvac = 0x04;
+Status freeze_tuple(MutableByteView page, uint16_t offset, const FreezePlan& plan) {
   constexpr uint32_t kFrozenXid = 2;
-  constexpr size_t kPlanSize = 12;
-  HELIUM_TRY(redo.need_main(6));
-  const uint32_t ntuples = redo.main<uint16_t>(4);
-  if (redo.ref.data.size() < ntuples * kPlanSize) return bad("{} plans in {} bytes", ntuples, redo.ref.data.size());
-  for (uint32_t i = 0; i < ntuples; ++i) {
-    const std::byte* plan = redo.ref.data.data() + i * kPlanSize;
-    HELIUM_ASSIGN(const MutableByteView bytes, get_heap_tuple(redo.page, load<uint16_t>(plan + 4)));
-    HeapTuple tuple(bytes.data());
-    const auto frzflags = load<uint8_t>(plan + 10);
-    tuple.set_xmax(load<uint32_t>(plan));
-    if (frzflags & kFreezeXvac) tuple.set_cid(kFrozenXid);
-    if (frzflags & kInvalidXvac) tuple.set_cid(0);
-    tuple.set_infomask(load<uint16_t>(plan + 8));
-    tuple.set_infomask2(load<uint16_t>(plan + 6));
+  HELIUM_ASSIGN(const MutableByteView bytes, get_heap_tuple(page, offset));
+  HeapTuple tuple(bytes.data());
+  tuple.set_xmax(plan.xmax);
+  if (plan.flags & kFreezeXvac) tuple.set_cid(kFrozenXid);
+  if (plan.flags & kInvalidXvac) tuple.set_cid(0);
+  tuple.set_infomask(plan.infomask);
+  tuple.set_infomask2(plan.infomask2);
+  return {};
+}
+
+Status redo_prune(const BlockRedo& redo) {
+  HELIUM_TRY(check_page_pointers(redo.page));
+  HELIUM_ASSIGN(const HeapPrune prune, parse_heap_prune(redo));
+  if (prune.changes_items) HELIUM_TRY(change_items(redo.page, prune));
+  ByteReader offsets(prune.offsets);
+  for (uint32_t i = 0; i < prune.nplans; ++i) {
+    const FreezePlan plan = read_freeze_plan(prune, i, redo.context.pg_version);
+    for (uint32_t n = 0; n < plan.ntuples; ++n) {
+      const uint16_t offset = plan.offset != 0 ? plan.offset : offsets.u16();
+      HELIUM_TRY(freeze_tuple(redo.page, offset, plan));
+    }
   }
   redo.stamp();
   return {};
@@ -126,12 +112,6 @@ Status redo_lock_updated(const BlockRedo& redo) {
   return {};
 }
 
-// 16 changed prune and freeze records, 17 merged them.
-Status need_layout_of_15(const BlockRedo& redo) {
-  if (redo.context.pg_version > 15) return bad("its layout in PostgreSQL {} is not implemented", redo.context.pg_version);
-  return {};
-}
-
 }  // namespace
 
 Status redo_heap2(const BlockRedo& redo) {
@@ -139,14 +119,8 @@ Status redo_heap2(const BlockRedo& redo) {
   if (redo.ref.id > 0 && op != kHeap2Visible) return bad("block {} has no meaning", redo.ref.id);
   switch (op) {
     case kHeap2Prune:
-      HELIUM_TRY(need_layout_of_15(redo));
-      return redo_prune(redo);
     case kHeap2Vacuum:
-      HELIUM_TRY(need_layout_of_15(redo));
-      return redo_vacuum(redo);
-    case kHeap2FreezePage:
-      HELIUM_TRY(need_layout_of_15(redo));
-      return redo_freeze_page(redo);
+    case kHeap2FreezePage: return redo_prune(redo);
     case kHeap2Visible: return redo_visible(redo);
     case kHeap2MultiInsert: return redo_multi_insert(redo);
     case kHeap2LockUpdated: return redo_lock_updated(redo);

@@ -16,6 +16,7 @@ namespace {
 constexpr uint32_t kSmallOpaque = 8;   // GIN, SP-GiST and BRIN special areas
 constexpr uint16_t kGinDeleted = 0x0004;
 constexpr uint16_t kGistLeaf = 0x0001;
+constexpr uint16_t kGistTuplesDeleted = 0x0004;
 constexpr uint16_t kGistFollowRight = 0x0008;
 constexpr uint16_t kGistHasGarbage = 0x0010;
 constexpr uint16_t kHashPageType = 0x000F;
@@ -122,7 +123,8 @@ Status mask_gist(MutableByteView page) {
   HELIUM_ASSIGN(std::byte* const opaque, special_area(page, 16));
   store(opaque, uint64_t{0});  // NSN
   const auto flags = load<uint16_t>(opaque + 12);
-  store(opaque + 12, static_cast<uint16_t>((flags | kGistFollowRight) & ~kGistHasGarbage));
+  // F_TUPLES_DELETED is a mark that nobody reads; minor versions differ in setting it (docs/redo.md), and so do we.
+  store(opaque + 12, static_cast<uint16_t>((flags | kGistFollowRight) & ~(kGistHasGarbage | kGistTuplesDeleted)));
   if (flags & kGistLeaf) mask_line_pointer_flags(page);
   return {};
 }

@@ -15,6 +15,7 @@
 #include <fmt/format.h>
 
 #include "pg/control_file.h"
+#include "redo/block_types.h"
 #include "redo/oracle.h"
 
 namespace helium::redo {
@@ -48,6 +49,19 @@ struct FuzzSeeds {
   }
 };
 
+void print_types_without_comparison(const Oracle& oracle, int pg_version) {
+  std::string missing;
+  size_t count = 0;
+  const std::vector<std::string> types = native_block_types(pg_version);
+  for (const std::string& type : types) {
+    const auto known = oracle.counts().find(type);
+    if (known != oracle.counts().end() && known->second.compared > 0) continue;
+    missing += (count++ == 0 ? "" : ", ") + type;
+  }
+  fmt::print("{} of {} native kinds of blocks compared; not in this run: {}\n\n", types.size() - count, types.size(),
+             missing.empty() ? "none" : missing);
+}
+
 Result<bool> run(Arguments arguments) {
   FuzzSeeds seeds{arguments.fuzz_seeds, {}};
   if (!arguments.fuzz_seeds.empty()) {
@@ -71,6 +85,7 @@ Result<bool> run(Arguments arguments) {
   HELIUM_ASSIGN(const OracleRun wal, replay_wal_directory(oracle, arguments.wal, start));
   fmt::print("{} records from {} to {}\n\n{}\n", wal.records, to_string(wal.start), to_string(wal.end),
              format_counts(oracle.counts()));
+  print_types_without_comparison(oracle, arguments.options.pg_version);
   OracleCounts sum = oracle.total();
   bool right = wal.records > 0 && sum.differences == 0 && sum.refused == 0;
   if (!arguments.final_directory.empty()) {

@@ -128,7 +128,7 @@ Status init_like(MutableByteView page, ByteView from) {
   return {};
 }
 
-Status repair_fragmentation(MutableByteView page) {
+Status repair_fragmentation(MutableByteView page, bool cut_unused_end) {
   HELIUM_TRY(check_page_pointers(page));
   const uint32_t count = pg::page_item_count(page);
   const uint32_t special = pg::page_special(page);
@@ -154,7 +154,7 @@ Status repair_fragmentation(MutableByteView page) {
   }
   if (pg::page_lower(page) + total > special) return bad("tuples of {} bytes overlap", total);
   compact(page, std::span(kept).first(nkept));
-  if (last_used != count) {
+  if (cut_unused_end && last_used != count) {
     const uint32_t cut = count - last_used;
     unused -= cut;
     pg::set_page_lower(page, static_cast<uint16_t>(pg::page_lower(page) - cut * kItemIdSize));

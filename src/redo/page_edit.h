@@ -49,8 +49,9 @@ Result<std::byte*> special_area(MutableByteView page, uint32_t size);
 // PageInit with the special area of `from` copied.
 Status init_like(MutableByteView page, ByteView from);
 
-// PageRepairFragmentation: heap tuples are packed against the special area in reverse order of their item ids.
-Status repair_fragmentation(MutableByteView page);
+// PageRepairFragmentation: heap tuples are packed against the special area in reverse order of their item ids. Unused
+// item ids at the end go, or stay as before 15.
+Status repair_fragmentation(MutableByteView page, bool cut_unused_end = true);
 // PageTruncateLinePointerArray.
 void truncate_line_pointers(MutableByteView page);
 

@@ -168,17 +168,6 @@ TEST(Redo, AnUpdateMayNotTakeAPrefixFromAnotherPage) {
   EXPECT_NE(status.error().message.find("another page"), std::string::npos);
 }
 
-TEST(Redo, OtherVersionsPruneRecordsAreRefusedByName) {
-  TestRecord prune(pg::Rmgr::kHeap2, 0x10, pack<uint32_t, uint16_t, uint16_t>(1, 0, 0));
-  prune.block(0, 4);
-  PageBytes page = empty_page();
-  RedoContext context = prune.context(0);
-  context.pg_version = 17;
-  const Status status = redo_block(prune.record, prune.record.blocks[0], context, page);
-  ASSERT_FALSE(status);
-  EXPECT_NE(status.error().message.find("PostgreSQL 17"), std::string::npos) << status.error().message;
-}
-
 // Goal: no record and no page, however damaged, reads or writes outside, and a refused page is untouched.
 // Method: the recorded WAL with bytes of records and pages overwritten at random, after CRC checks; on the page as it was
 // before the record, so that damage comes as deep as can be. The sanitizer build of CI makes this a memory check;
