@@ -4,7 +4,7 @@
 
 namespace {
 const helium::redo::testing::RecordedFuzz& fuzz() {
-  static const helium::redo::testing::RecordedFuzz fuzz(helium::pg::Rmgr::kGist, "indexes_15");
+  static const helium::redo::testing::RecordedFuzz fuzz({helium::pg::Rmgr::kGist}, helium::redo::testing::kIndexes);
   return fuzz;
 }
 }  // namespace

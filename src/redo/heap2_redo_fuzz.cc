@@ -4,7 +4,7 @@
 
 namespace {
 const helium::redo::testing::RecordedFuzz& fuzz() {
-  static const helium::redo::testing::RecordedFuzz fuzz(helium::pg::Rmgr::kHeap2, "workload_15");
+  static const helium::redo::testing::RecordedFuzz fuzz({helium::pg::Rmgr::kHeap2}, helium::redo::testing::kWorkloads);
   return fuzz;
 }
 }  // namespace

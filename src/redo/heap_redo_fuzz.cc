@@ -4,7 +4,7 @@
 
 namespace {
 const helium::redo::testing::RecordedFuzz& fuzz() {
-  static const helium::redo::testing::RecordedFuzz fuzz(helium::pg::Rmgr::kHeap, "workload_15");
+  static const helium::redo::testing::RecordedFuzz fuzz({helium::pg::Rmgr::kHeap}, helium::redo::testing::kWorkloads);
   return fuzz;
 }
 }  // namespace

@@ -62,6 +62,8 @@ PageBytes* Oracle::find_page(const BlockKey& key) {
 
 Status Oracle::replay(const pg::WalRecordView& view) {
   HELIUM_ASSIGN(const pg::DecodedRecord record, pg::decode_record(view.bytes, options_.pg_version));
+  if (record.blocks.empty() && options_.on_record_without_block)
+    options_.on_record_without_block(pg::record_type_name(record.rmgr, record.info, options_.pg_version), view.bytes);
   replay_side_effects(record, view.end_lsn);
   for (const pg::BlockRef& ref : record.blocks) replay_block(view, record, ref);
   for_each_vm_effect(record, options_.pg_version, [&](const VmPage& vm) {

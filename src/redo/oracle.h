@@ -62,6 +62,8 @@ struct OracleOptions {
   // Called before each redo_block() on a page that is known: `block` of the record, and the page as it is. For fuzzing
   // seeds and benchmarks.
   std::function<void(const std::string& type, const pg::BlockRef& block, const PageBytes& page, ByteView record)> on_redo;
+  // Called for each record that names no block.
+  std::function<void(const std::string& type, ByteView record)> on_record_without_block;
 };
 
 class Oracle {
@@ -76,7 +78,8 @@ class Oracle {
   OracleCounts total() const;
 
   // Compares what we have with the files of the cluster after its clean shutdown, more strictly than check images do:
-  // visibility maps and SLRU pages byte by byte, PD_ALL_VISIBLE, GiST NSN and follow-right. By kind of page.
+  // visibility maps and SLRU pages byte by byte, PD_ALL_VISIBLE, GiST NSN and follow-right. By kind of page. Also that
+  // no map bit is set for a heap page without PD_ALL_VISIBLE.
   std::map<std::string, OracleCounts> compare_with(const std::filesystem::path& data_directory) const;
 
  private:
@@ -89,6 +92,7 @@ class Oracle {
 
   bool vm_difference_is_allowed(const pg::DecodedRecord& record, const pg::BlockRef& ref, const PageBytes& image,
                                 const PageBytes& ours) const;
+  OracleCounts check_map_bits() const;
   bool is_never_logged(const pg::RelTag& rel, pg::Rmgr kind, uint32_t blkno) const;
   PageBytes* find_page(const BlockKey& key);
   void replay_block(const pg::WalRecordView& view, const pg::DecodedRecord& record, const pg::BlockRef& ref);

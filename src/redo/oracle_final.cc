@@ -1,5 +1,6 @@
 // What is left of a cluster when it has stopped, against what redo made of its WAL.
 
+#include <algorithm>
 #include <cstring>
 
 #include <fmt/format.h>
@@ -10,6 +11,7 @@
 
 namespace helium::redo {
 
+using pg::RelTag;
 using pg::Rmgr;
 
 namespace {
@@ -72,6 +74,25 @@ bool Oracle::is_never_logged(const pg::RelTag& rel, Rmgr kind, uint32_t blkno) c
   return wal_log_copy && (rel.forknum == pg::Fork::kVm || kind == Rmgr::kBrin);
 }
 
+// A bit of a map says that the heap page has PD_ALL_VISIBLE: else the next change of the page would leave the bit.
+OracleCounts Oracle::check_map_bits() const {
+  OracleCounts counts;
+  for (const auto& [key, map] : pages_) {
+    if (key.rel.forknum != pg::Fork::kVm || pg::page_is_new(*map)) continue;
+    RelTag heap = key.rel;
+    heap.forknum = pg::Fork::kMain;
+    const uint64_t first = uint64_t{key.blkno} * kHeapBlocksPerVmPage;
+    const auto end = pages_.lower_bound({heap, static_cast<uint32_t>(std::min<uint64_t>(first + kHeapBlocksPerVmPage, UINT32_MAX))});
+    for (auto at = pages_.lower_bound({heap, static_cast<uint32_t>(first)}); at != end; ++at) {
+      if (get_vm_bits(*map, at->first.blkno) == 0) continue;
+      ++counts.compared;
+      if ((pg::page_flags(*at->second) & pg::kPdAllVisible) == 0)
+        count_difference(counts, fmt::format("{} blk {}: a map bit without PD_ALL_VISIBLE", pg::to_string(heap), at->first.blkno));
+    }
+  }
+  return counts;
+}
+
 std::map<std::string, OracleCounts> Oracle::compare_with(const std::filesystem::path& data_directory) const {
   const DataDirectory final_state(data_directory);
   std::map<std::string, OracleCounts> result;
@@ -115,6 +136,7 @@ std::map<std::string, OracleCounts> Oracle::compare_with(const std::filesystem::
                                            pg::to_string(key.first), key.second, *offset,
                                            static_cast<int>(page[*offset]), static_cast<int>((*theirs)[*offset])));
   }
+  result["final map bits and PD_ALL_VISIBLE"] = check_map_bits();
   return result;
 }
 

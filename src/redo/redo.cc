@@ -104,14 +104,17 @@ bool redo_has_no_effect(const pg::DecodedRecord& record, const pg::BlockRef& ref
   return record.rmgr == static_cast<uint8_t>(Rmgr::kXlog) && record.op() == kXlogFpiForHint && !has_applied_image(ref);
 }
 
+Error with_redo_context(Error error, const pg::DecodedRecord& record, const RedoContext& context) {
+  return std::move(error).context(
+      fmt::format("redo: {} at {} blk {}, LSN {}", pg::record_type_name(record.rmgr, record.info, context.pg_version),
+                  pg::to_string(context.rel), context.blkno, to_string(context.record_end_lsn)));
+}
+
 Status redo_block_in_place(const pg::DecodedRecord& record, const pg::BlockRef& ref, const RedoContext& context,
                            MutableByteView page) {
   if (page.size() != pg::kBlockSize) return bad("redo: a page of {} bytes", page.size());
-  if (Status status = redo_page(BlockRedo{record, ref, context, page}); !status) {
-    return fail(std::move(status).error().context(
-        fmt::format("redo: {} at {} blk {}, LSN {}", pg::record_type_name(record.rmgr, record.info, context.pg_version),
-                    pg::to_string(context.rel), context.blkno, to_string(context.record_end_lsn))));
-  }
+  Status status = redo_page(BlockRedo{record, ref, context, page});
+  if (!status) return fail(with_redo_context(std::move(status).error(), record, context));
   return {};
 }
 

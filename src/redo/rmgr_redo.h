@@ -45,6 +45,9 @@ Status redo_spgist(const BlockRedo& redo);  // spgist_redo.cc
 // A map page that a heap record names as a block (17 and later), or HEAP2/VISIBLE's map: vm_redo.cc.
 Status redo_vm_block(const BlockRedo& redo);
 
+// "redo: HEAP/INSERT at 1663/5/16385 blk 3, LSN 0/1A2B3C4: " before the cause: redo.cc.
+Error with_redo_context(Error error, const pg::DecodedRecord& record, const RedoContext& context);
+
 // What a record still changes after its page's image was restored (rule 19).
 Status finish_hash_image(const BlockRedo& redo);  // hash_redo.cc
 Status finish_gist_image(const BlockRedo& redo);  // gist_redo.cc

@@ -159,10 +159,11 @@ Status redo_vm_side_effect(const pg::DecodedRecord& record, const RedoContext& c
     clear_on_map_page(record, context.blkno, vm_page);
     return {};
   }
-  HELIUM_ASSIGN(const SmgrTruncate truncate, parse_smgr_truncate(record));
-  const VmTruncation vm = vm_truncation(truncate.nblocks);
+  const Result<SmgrTruncate> truncate = parse_smgr_truncate(record);
+  if (!truncate) return fail(with_redo_context(truncate.error(), record, context));
+  const VmTruncation vm = vm_truncation(truncate->nblocks);
   if (!vm.clears_tail || vm.nblocks - 1 != context.blkno) return {};
-  const VmPosition at = vm_position(truncate.nblocks);
+  const VmPosition at = vm_position(truncate->nblocks);
   vm_page[at.byte] &= static_cast<std::byte>((1u << at.shift) - 1);
   std::memset(vm_page.data() + at.byte + 1, 0, pg::kBlockSize - at.byte - 1);
   return {};

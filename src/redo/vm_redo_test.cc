@@ -101,6 +101,48 @@ TEST(VisibilityMap, AMapPageThatIsNamedIsAnOrdinaryBlockAndCoversTheOldBlockToo)
   EXPECT_EQ(pg::page_lsn(page), Lsn(0x10)) << "no bit was set: the LSN stays";
 }
 
+// 17.11, 18.6 and later: each record that clears bits may name the map page. Block ids and flags of heapam_xlog.h.
+TEST(VisibilityMap, EachRecordThatClearsBitsMayNameItsMapPage) {
+  const auto update = [](uint8_t flags) {
+    return pack<uint32_t, uint16_t, uint8_t, uint8_t, uint32_t, uint16_t>(700, 1, 0, flags, 0, 1);
+  };
+  const Bytes lock = pack<uint32_t, uint16_t, uint8_t, uint8_t>(700, 1, 0, 0x01);
+  const struct {
+    pg::Rmgr rmgr;
+    uint8_t info;
+    Bytes main;
+    bool other_page;     // the update's old version is on a page of its own, block 7
+    uint8_t map_ref;
+    uint8_t left_of_7;   // bits after
+    uint8_t left_of_8;
+  } records[] = {
+      {pg::Rmgr::kHeap, 0x00, pack<uint16_t, uint8_t>(1, 0x01), false, 1, kVmAllBits, 0},
+      {pg::Rmgr::kHeap, 0x10, pack<uint32_t, uint16_t, uint8_t, uint8_t>(700, 1, 0, 0x01), false, 1, kVmAllBits, 0},
+      {pg::Rmgr::kHeap, 0x20, update(0x02), true, 2, kVmAllBits, 0},
+      {pg::Rmgr::kHeap, 0x20, update(0x01), true, 3, 0, kVmAllBits},
+      {pg::Rmgr::kHeap, 0xA0, update(0x01), true, 3, 0, kVmAllBits},
+      {pg::Rmgr::kHeap, 0x40, update(0x03), false, 2, kVmAllBits, 0},
+      {pg::Rmgr::kHeap, 0x60, lock, false, 1, kVmAllBits, kVmAllVisible},
+      {pg::Rmgr::kHeap2, 0x50, pack<uint8_t, uint8_t, uint16_t>(0x01, 0, 1), false, 1, kVmAllBits, 0},
+      {pg::Rmgr::kHeap2, 0x60, lock, false, 1, kVmAllBits, kVmAllVisible},
+  };
+  for (const auto& expected : records) {
+    TestRecord test(expected.rmgr, expected.info, expected.main);
+    test.block(0, 8);
+    if (expected.other_page) test.block(1, 7);
+    test.block(expected.map_ref, 0, {}, false, pg::Fork::kVm);
+    EXPECT_TRUE(effects(test).empty());
+    PageBytes page = empty_page();
+    for (const uint32_t blkno : {7, 8}) set_bits(page, blkno, kVmAllBits);
+    RedoContext context = test.context(expected.map_ref, Lsn(0x5000));
+    context.pg_version = 18;
+    ASSERT_TRUE(redo_block(test.record, *test.record.block(expected.map_ref), context, page));
+    EXPECT_EQ(get_vm_bits(page, 7), expected.left_of_7) << int{expected.info};
+    EXPECT_EQ(get_vm_bits(page, 8), expected.left_of_8) << int{expected.info};
+    EXPECT_EQ(pg::page_lsn(page), Lsn(0x5000));
+  }
+}
+
 TEST(VisibilityMap, WithoutTheFlagNothingHappensAndAnEmptyPageStaysEmpty) {
   TestRecord insert(pg::Rmgr::kHeap, 0x00, pack<uint16_t, uint8_t>(1, 0x00));
   insert.block(0, 5);
