@@ -1,7 +1,7 @@
-"""Every supported major version of PostgreSQL: found, made, started, listed; pages with checksums.
+"""Every supported major version of PostgreSQL through the whole stack.
 
 The servers are what scripts/pg_versions put into its directory, and Debian's 15. They have no client tools: Debian's 15
-works against all of them. What is run on each grows with redo: records that a version has of its own are refused by name.
+works against all of them. HELIUM_VERSIONS_LONG=1 also runs the load whose figures stand in docs/versions.md (-s shows them).
 """
 
 import json
@@ -15,8 +15,12 @@ from harness import BIN, PG_DISTRIB_DIR, http
 
 SUPPORTED = (14, 15, 16, 17, 18)
 INSTALLED = [version for version in SUPPORTED if os.access(PG_DISTRIB_DIR / f"v{version}" / "bin" / "postgres", os.X_OK)]
+LONG = bool(os.environ.get("HELIUM_VERSIONS_LONG"))
+SUBTRANSACTIONS = 70  # more than a backend's cache of 64
 
 each_version = pytest.mark.parametrize("version", INSTALLED)
+# 15 is what all other tests run.
+each_other_version = pytest.mark.parametrize("version", [version for version in INSTALLED if LONG or version != 15])
 
 
 @pytest.fixture
@@ -34,6 +38,53 @@ def test_all_versions_are_there():
     assert INSTALLED == list(SUPPORTED), f"in {PG_DISTRIB_DIR}; scripts/pg_versions installs them"
 
 
+def write_in_every_way(endpoint):
+    """Leaves open what a restart must bring back: a prepared transaction and rows locked by several."""
+    endpoint.sql("CREATE TABLE t (id int PRIMARY KEY, tags int[], p point, s text)")
+    for access_method in ("hash (id)", "gin (tags)", "gist (p)", "spgist (p)", "brin (id)", "btree (s)"):
+        endpoint.sql(f"CREATE INDEX ON t USING {access_method}")
+    endpoint.sql("INSERT INTO t SELECT i, ARRAY[i % 50, 100 + i % 7], point(i % 100, i / 100), repeat('word' || i % 9, i % 40)"
+                 " FROM generate_series(1, 1500) i")
+    endpoint.sql("UPDATE t SET s = 'changed' WHERE id % 10 = 0")
+    endpoint.sql("DELETE FROM t WHERE id > 1000")
+    endpoint.sql("VACUUM (FREEZE) t")
+    endpoint.sql("INSERT INTO t SELECT i, ARRAY[i], point(i, i), '' FROM generate_series(1001, 1200) i")
+    endpoint.sql("CREATE TABLE big AS SELECT i AS id, string_agg(md5((i * 100 + j)::text), '') AS body"
+                 " FROM generate_series(1, 30) i, generate_series(1, 200) j GROUP BY i")
+    endpoint.sql("CREATE SEQUENCE s")
+    endpoint.sql("SELECT nextval('s') FROM generate_series(1, 100)")
+    endpoint.sql("CREATE TABLE subs (x int)")
+    with endpoint.connect(autocommit=False) as connection:
+        for n in range(SUBTRANSACTIONS):
+            connection.execute(f"SAVEPOINT s{n}")
+            connection.execute("INSERT INTO subs VALUES (%s)", [n])
+            connection.execute(f"ROLLBACK TO s{n}" if n % 2 else f"RELEASE s{n}")
+    with endpoint.connect(autocommit=False) as connection:
+        connection.execute("SAVEPOINT inner_one")
+        connection.execute("INSERT INTO subs VALUES (1000)")
+        connection.execute("PREPARE TRANSACTION 'waits'")
+    endpoint.sql("CREATE TABLE locked (id int PRIMARY KEY, x int)")
+    endpoint.sql("INSERT INTO locked SELECT i, 0 FROM generate_series(1, 100) i")
+    one, two = endpoint.connect(autocommit=False), endpoint.connect(autocommit=False)
+    one.execute("SELECT * FROM locked FOR KEY SHARE")
+    two.execute("SELECT * FROM locked FOR KEY SHARE")
+    two.execute("UPDATE locked SET x = 1 WHERE id <= 50")
+    two.commit()
+    return one, two  # kept open: the end of the server ends them
+
+
+def what_must_survive(endpoint):
+    return {query: endpoint.sql(query) for query in (
+        "SELECT count(*), md5(string_agg(t::text, '|' ORDER BY id)) FROM t",
+        "SELECT md5(string_agg(body, '' ORDER BY id)) FROM big",
+        "SELECT count(*), sum(x) FROM subs",
+        "SELECT sum(x) FROM locked",
+        "SELECT sum(hashtext(abalance::text)) FROM pgbench_accounts",
+        "SELECT gid FROM pg_prepared_xacts",
+        "SELECT count(*), md5(string_agg(relname, ',' ORDER BY relname)) FROM pg_class",
+    )}
+
+
 def verify_pages(endpoint):
     report = http("POST", endpoint.http_port, "/v1/verify", {}, timeout=300)
     assert report["differences"] == 0, report
@@ -41,9 +92,91 @@ def verify_pages(endpoint):
     return report
 
 
+def oracle(cluster, timeline_id=None):
+    report = cluster.pageserver("GET", cluster.timeline_path(timeline_id) + "/oracle")
+    different = {name: each for name, each in report["records"].items() if each["differences"]}
+    assert not different, f"redo differs from PostgreSQL: {different}"
+    return report
+
+
+@each_other_version
+def test_the_life_of_a_cluster(make_cluster_with, version):
+    """Load, every kind of record under the oracle, a branch, death, and a new life from nothing."""
+    cluster = make_cluster_with(version, init_options=["--check-redo"])
+    assert cluster.timeline()["pg_version"] == version
+    settings = {"wal_consistency_checking": "all", "max_prepared_transactions": "10", "autovacuum_naptime": "1s"}
+    endpoint = cluster.endpoint(settings=settings)
+    assert endpoint.value("SHOW server_version_num")[:2] == str(version)
+    assert endpoint.tool("psql", "-XAtc", "SELECT 40 + 2").stdout == "42\n"
+
+    endpoint.pgbench_init(1)
+    transactions = endpoint.pgbench(1, 4)
+    assert endpoint.check_pgbench_sums() == transactions
+    sessions = write_in_every_way(endpoint)
+    endpoint.sql("CHECKPOINT")
+    verified = verify_pages(endpoint)
+    before = what_must_survive(endpoint)
+
+    branch_id, _ = cluster.branch("side")
+    assert cluster.timeline(branch_id)["pg_version"] == version
+
+    endpoint.stop("immediate")
+    for session in sessions:
+        session.close()
+    endpoint.forget()
+    endpoint.start()
+    assert what_must_survive(endpoint) == before
+    endpoint.sql("COMMIT PREPARED 'waits'")
+    assert endpoint.value("SELECT count(*) FROM subs WHERE x = 1000") == 1
+    endpoint.sql("UPDATE locked SET x = x + 1")
+    assert endpoint.value("SELECT sum(x) FROM locked") == 150
+    assert endpoint.value("SELECT nextval('s')") > 100
+    transactions += endpoint.pgbench(1, 4)
+    assert endpoint.check_pgbench_sums() == transactions
+    endpoint.amcheck()
+    verify_pages(endpoint)
+    cluster.wait_for_ingest(endpoint.lsn(), timeout=120)
+    report = oracle(cluster)
+    seen = {name.split("/")[0] for name, each in report["records"].items() if each["compared"]}
+    assert {"HEAP", "HEAP2", "BTREE", "HASH", "GIN", "GIST", "SPGIST", "BRIN", "SEQ"} <= seen, seen
+
+    branch = cluster.endpoint("side", settings=settings)
+    assert branch.value("SHOW server_version_num")[:2] == str(version)
+    assert what_must_survive(branch) == before
+    branch.sql("ROLLBACK PREPARED 'waits'")
+    assert branch.value("SELECT count(*) FROM subs WHERE x = 1000") == 0
+    branch.sql("UPDATE t SET s = 'on the branch'")
+    branch.sql("VACUUM t")
+    cluster.wait_for_ingest(branch.lsn(), branch_id, timeout=120)
+    oracle(cluster, branch_id)
+    assert endpoint.value("SELECT count(*) FROM t WHERE s = 'on the branch'") == 0
+    print(f"\n{endpoint.value('SHOW server_version')}: the oracle compared {report['compared']} pages after records of"
+          f" {sum(1 for each in report['records'].values() if each['compared'])} types; {verified['blocks_compared']} blocks verified")
+    cluster.stop()
+
+
+@pytest.mark.skipif(not LONG, reason="HELIUM_VERSIONS_LONG=1 runs it")
+@each_version
+def test_load(make_cluster_with, version):
+    cluster = make_cluster_with(version)
+    endpoint = cluster.endpoint(settings={"shared_buffers": "64MB"})
+    endpoint.pgbench_init(10)
+    transactions = endpoint.pgbench(30, 8)
+    assert endpoint.check_pgbench_sums() == transactions
+    endpoint.sql("CHECKPOINT")
+    verified = verify_pages(endpoint)
+    endpoint.stop("immediate")
+    endpoint.forget()
+    endpoint.start()
+    assert endpoint.check_pgbench_sums() == transactions
+    endpoint.amcheck()
+    print(f"\n{endpoint.value('SHOW server_version')}: {transactions} transactions, {verified['blocks_compared']} blocks verified")
+
+
 @pytest.mark.parametrize("version, options, expected", [
     (15, ["--data-checksums"], "on"),
-    (15, [], "off"),
+    pytest.param(18, [], "on"),
+    pytest.param(18, ["--no-data-checksums"], "off", marks=pytest.mark.skipif(not LONG, reason="HELIUM_VERSIONS_LONG=1 runs it")),
 ])
 def test_pages_have_right_checksums(make_cluster_with, version, options, expected):
     if version not in INSTALLED:
