@@ -66,6 +66,18 @@ Status start_endpoint(const std::string& name);
 Status stop_endpoint(const std::string& name, StopMode mode, bool destroy);
 Status list_endpoints(const std::string& tenant_id, bool as_json);
 
+struct VerifyOptions {
+  std::string name;       // of an endpoint or of a branch
+  std::string tenant_id;  // of a branch; "": the default one
+  std::string from_lsn;   // "": the branch's start
+  std::string to_lsn;     // "": its end
+  bool records = true;    // the stored WAL's check images
+  bool pages = true;      // stored pages, and a running compute's
+  bool as_json = false;
+};
+// kCorrupt: something differs; the report was printed.
+Status verify_command(const VerifyOptions& options);
+
 Status start_pageserver();
 Status stop_pageserver(StopMode mode);
 Status pageserver_status();

@@ -247,6 +247,27 @@ void add_daemon_commands(CommandLine& line) {
   add_command(*group, "status", "tell whether it runs and answers")->callback([&line] { line.action = broker_status; });
 }
 
+void add_verify_command(CommandLine& line) {
+  static VerifyOptions verify;
+  static bool records_only = false, pages_only = false;
+  CLI::App* command = add_command(line.app, "verify",
+                                  "compare storage with PostgreSQL: each record's page image, each page; exit status 1 if they differ");
+  command->add_option("name", verify.name, "an endpoint (a running one's pages are compared too), or else a branch")->required();
+  command->add_option("--tenant-id", verify.tenant_id, "the tenant of a branch; the default one if not given");
+  command->add_option("--from", verify.from_lsn, "WAL from here on, rounded down; the branch's start if not given");
+  command->add_option("--to", verify.to_lsn, "WAL up to here, pages at it; the branch's end if not given");
+  CLI::Option* records = command->add_flag("--records", records_only, "only the records");
+  command->add_flag("--pages", pages_only, "only the pages")->excludes(records);
+  command->add_flag("--json", verify.as_json, "as JSON");
+  command->callback([&line] {
+    line.action = [] {
+      verify.records = !pages_only;
+      verify.pages = !records_only;
+      return verify_command(verify);
+    };
+  });
+}
+
 // The deepest command that was named, for "helium endpoint create --help".
 std::string command_path(const CLI::App& app) {
   for (const CLI::App* command : app.get_subcommands()) return app.get_name() + " " + command_path(*command);
@@ -272,6 +293,7 @@ int run(int argc, char** argv) {
   add_endpoint_commands(line);
   add_safekeeper_commands(line);
   add_daemon_commands(line);
+  add_verify_command(line);
   try {
     line.app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

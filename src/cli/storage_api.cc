@@ -178,6 +178,21 @@ Result<PageserverTimeline> pageserver_timeline(const ClusterConfig& config, cons
   return decode_timeline(answer);
 }
 
+Result<std::string> start_verification(const ClusterConfig& config, const TenantTimelineId& id, const std::string& body) {
+  HELIUM_ASSIGN(const json answer, call_pageserver(config, "POST", timeline_path(id) + "/verify", json::parse(body)));
+  return answer.dump();
+}
+
+Result<std::string> verification_state(const ClusterConfig& config, const TenantTimelineId& id) {
+  HELIUM_ASSIGN(const json answer, call_pageserver(config, "GET", timeline_path(id) + "/verify"));
+  return answer.dump();
+}
+
+Status cancel_verification(const ClusterConfig& config, const TenantTimelineId& id) {
+  HELIUM_ASSIGN([[maybe_unused]] const json answer, call_pageserver(config, "DELETE", timeline_path(id) + "/verify"));
+  return {};
+}
+
 std::vector<uint64_t> reachable_safekeepers(const ClusterConfig& config) {
   return ask_all<uint64_t>(config.active_safekeepers(), [config](uint64_t id) -> Result<uint64_t> {
     HELIUM_ASSIGN([[maybe_unused]] const json answer,

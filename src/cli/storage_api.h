@@ -38,6 +38,11 @@ Result<PageserverTimeline> create_root_timeline(const ClusterConfig& config, con
 Result<PageserverTimeline> create_branch(const ClusterConfig& config, const TenantTimelineId& id, const BranchPoint& at);
 Result<PageserverTimeline> pageserver_timeline(const ClusterConfig& config, const TenantTimelineId& id);
 
+// Verification of stored WAL and pages; bodies and answers are JSON (docs/pageserver_api.md).
+Result<std::string> start_verification(const ClusterConfig& config, const TenantTimelineId& id, const std::string& body);
+Result<std::string> verification_state(const ClusterConfig& config, const TenantTimelineId& id);
+Status cancel_verification(const ClusterConfig& config, const TenantTimelineId& id);
+
 struct TermStart {
   uint64_t term = 0;
   Lsn lsn;

@@ -124,12 +124,12 @@ http::Response stop(Compute& compute, const http::Request& request) {
   return {200, json{{"status", "stopped"}}.dump()};
 }
 
-http::Response verify(Compute& compute) {
+http::Response verify(Compute& compute, VerifyProgress& progress) {
   const std::shared_ptr<ComputeLife> life = compute.life();
   if (!life || compute.state().status != ComputeStatus::kRunning) {
     return http::error_response({ErrorCode::kUnavailable, "the compute is not running"});
   }
-  Result<VerifyReport> report = verify_pages(*life, compute.spec());
+  Result<VerifyReport> report = verify_pages(*life, compute.spec(), progress);
   if (!report) return http::error_response(report.error());
   return {200, to_json(*report)};
 }
@@ -143,7 +143,14 @@ std::shared_ptr<prometheus::Registry> make_metrics(const Compute& compute) {
 void add_routes(http::Server& server, Compute& compute) {
   server.set_status([&compute] { return status_json(compute); });
   server.route("POST", "/v1/stop", [&compute](const http::Request& request) { return stop(compute, request); });
-  server.route("POST", "/v1/verify", [&compute](const http::Request&) { return verify(compute); });
+  const auto progress = std::make_shared<VerifyProgress>();
+  server.route("POST", "/v1/verify", [&compute, progress](const http::Request&) { return verify(compute, *progress); });
+  server.route("GET", "/v1/verify", [progress](const http::Request&) {
+    return http::Response{200, json{{"round", progress->round.load()},
+                                    {"blocks_done", progress->blocks_done.load()},
+                                    {"blocks_all", progress->blocks_all.load()}}
+                                   .dump()};
+  });
 }
 
 }  // namespace helium::compute

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include <algorithm>
-
 #include "pg/page.h"
 #include "redo/mask.h"
 
@@ -103,6 +101,10 @@ std::optional<PageDifference> compare_relation_pages(const pg::RelTag& rel, uint
     if (kind == PageKind::kHeap &&
         (pg::page_flags(local) & pg::kPdAllVisible) != (pg::page_flags(remote) & pg::kPdAllVisible)) {
       return PageDifference{"all_visible", static_cast<uint32_t>(pg::kPdFlagsAt)};
+    }
+    // GIN keeps there when a page was deleted. Source: PostgreSQL 15 ginblock.h, GinPageSetDeleteXid.
+    if (kind == PageKind::kGin && pg::page_prune_xid(local) != pg::page_prune_xid(remote)) {
+      return PageDifference{"delete_xid", static_cast<uint32_t>(pg::kPdPruneXidAt)};
     }
     if (kind == PageKind::kGist) {
       if (auto difference = compare_gist_nsn(local, remote)) return difference;

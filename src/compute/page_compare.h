@@ -4,8 +4,8 @@
 // masks. Two more have their reasons: a sequence logs 32 values ahead, and CREATE DATABASE logs visibility maps of the
 // copied catalogs without their content (RelationCopyStorageUsingBuffer takes them for standard pages, whose hole is left
 // out), so that storage, like a standby of PostgreSQL's own, has fewer bits there.
-// Three things that PostgreSQL masks are compared in full here, because storage must have them right: the bytes of
-// visibility-map pages, PD_ALL_VISIBLE, and GiST's NSN and follow-right flag.
+// What PostgreSQL masks but storage must have right is compared in full here: the bytes of visibility-map pages,
+// PD_ALL_VISIBLE, GiST's NSN and follow-right flag, and when a GIN page was deleted.
 // Units: pages are 8192 bytes. Errors: none; a page that cannot be masked is compared as it is. Pure.
 
 #pragma once
@@ -26,7 +26,7 @@ enum class PageKind : uint8_t { kHeap, kBtree, kHash, kGin, kGist, kSpgist, kBri
 PageKind page_kind(char relkind, const std::string& access_method);
 
 struct PageDifference {
-  std::string kind;     // "page", "all_visible", "nsn", "slru"
+  std::string kind;     // "page", "all_visible", "nsn", "delete_xid", "slru"
   uint32_t offset = 0;  // of the first differing byte
 };
 std::optional<PageDifference> compare_relation_pages(const pg::RelTag& rel, uint32_t blkno, PageKind kind,

@@ -43,6 +43,24 @@ TEST(PageCompare, AllVisibleIsADifference) {
   EXPECT_EQ(difference->kind, "all_visible");
 }
 
+TEST(PageCompare, GistsHintThatTuplesWereDeletedIsNoDifference) {
+  const Bytes ours = page_with(16);
+  Bytes theirs = ours;
+  theirs[pg::kBlockSize - 4] = std::byte{0x04};  // F_TUPLES_DELETED
+  EXPECT_FALSE(compare_relation_pages(kMain, 3, PageKind::kGist, ours, theirs));
+  theirs[pg::kBlockSize - 4] = std::byte{0x01};  // F_LEAF
+  EXPECT_TRUE(compare_relation_pages(kMain, 3, PageKind::kGist, ours, theirs));
+}
+
+TEST(PageCompare, WhenAGinPageWasDeletedIsADifference) {
+  const Bytes ours = page_with(8);
+  Bytes theirs = ours;
+  pg::set_page_prune_xid(theirs, 700);
+  const auto difference = compare_relation_pages(kMain, 3, PageKind::kGin, ours, theirs);
+  ASSERT_TRUE(difference);
+  EXPECT_EQ(difference->kind, "delete_xid");
+}
+
 TEST(PageCompare, EveryMapByteCounts) {
   const Bytes ours = page_with(0);
   Bytes theirs = ours;

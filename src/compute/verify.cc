@@ -80,14 +80,20 @@ Result<Catalog> read_catalog(const EndpointSpec& spec) {
 // One look at everything, or at what differed before.
 class Round {
  public:
-  Round(ComputeLife& life, const Catalog& catalog, Lsn lsn, VerifyReport& report)
-      : life_(life), catalog_(catalog), lsn_(lsn), report_(report) {}
+  Round(ComputeLife& life, const Catalog& catalog, Lsn lsn, VerifyReport& report, VerifyProgress& progress)
+      : life_(life), catalog_(catalog), lsn_(lsn), report_(report), progress_(progress) {}
 
   Status run() {
     HELIUM_TRY(compare_sizes());
     HELIUM_TRY(compare_slru_sizes());
     std::set<vfs::BlockFile> files;
-    life_.cache()->visit_files([&](const vfs::CachedFile& file) { files.insert(file.what); });
+    uint64_t blocks = 0;
+    life_.cache()->visit_files([&](const vfs::CachedFile& file) {
+      files.insert(file.what);
+      blocks += file.nblocks;
+    });
+    progress_.blocks_done = 0;
+    progress_.blocks_all = blocks;
     for (const vfs::BlockFile& file : files) HELIUM_TRY(compare_file(file));
     return {};
   }
@@ -217,7 +223,9 @@ class Round {
         return rel != nullptr ? block_name(*rel, name, blkno)
                               : fmt::format("{} page {}", to_string(std::get<pg::SlruSegment>(file)), blkno);
       };
+      progress_.blocks_done++;
       (rel != nullptr ? report_.blocks_compared : report_.slru_pages_compared)++;
+      if (rel != nullptr) report_.blocks_by_fork[static_cast<size_t>(rel->forknum)]++;
       if (!page) {
         differ(what(), "error", page.error().message);
         continue;
@@ -242,23 +250,25 @@ class Round {
   const Catalog& catalog_;
   const Lsn lsn_;
   VerifyReport& report_;
+  VerifyProgress& progress_;
   std::map<RelKey, vfs::ForkSizes> remote_;
   std::map<pg::SlruSegment, uint32_t> slru_pages_;
 };
 
 }  // namespace
 
-Result<VerifyReport> verify_pages(ComputeLife& life, const EndpointSpec& spec) {
+Result<VerifyReport> verify_pages(ComputeLife& life, const EndpointSpec& spec, VerifyProgress& progress) {
   VerifyReport report;
   for (uint64_t round = 1;; ++round) {
     report = VerifyReport{};
     report.rounds = round;
+    progress.round = round;
     HELIUM_ASSIGN(const Catalog catalog, read_catalog(spec));
     HELIUM_ASSIGN(PgConnection connection, PgConnection::connect(spec.pg_address, "postgres"));
     HELIUM_TRY(connection.query("CHECKPOINT"));
     report.lsn = life.shipped_lsn();
     HELIUM_TRY(life.proposer()->wait_commit(report.lsn, kCommitPatience));
-    HELIUM_TRY(Round(life, catalog, report.lsn, report).run());
+    HELIUM_TRY(Round(life, catalog, report.lsn, report, progress).run());
     if (report.differences.empty() || round == kRoundsMax) return report;
     std::this_thread::sleep_for(kBetweenRounds);
   }
@@ -277,6 +287,10 @@ std::string to_json(const VerifyReport& report) {
       {"relations", report.relations},
       {"fork_sizes_compared", report.fork_sizes_compared},
       {"blocks_compared", report.blocks_compared},
+      {"blocks_by_fork",
+       {{"main", report.blocks_by_fork[static_cast<size_t>(pg::Fork::kMain)]},
+        {"vm", report.blocks_by_fork[static_cast<size_t>(pg::Fork::kVm)]},
+        {"init", report.blocks_by_fork[static_cast<size_t>(pg::Fork::kInit)]}}},
       {"slru_pages_compared", report.slru_pages_compared},
       {"slru_segments_compared", report.slru_segments_compared},
       {"unlogged_tail_blocks", report.unlogged_tail_blocks},

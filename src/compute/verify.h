@@ -10,6 +10,8 @@
 
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -31,6 +33,7 @@ struct VerifyReport {
   uint64_t relations = 0;             // permanent ones, in all databases that take connections
   uint64_t fork_sizes_compared = 0;
   uint64_t blocks_compared = 0;
+  std::array<uint64_t, pg::kForkCount> blocks_by_fork{};
   uint64_t slru_pages_compared = 0;
   uint64_t slru_segments_compared = 0;
   uint64_t unlogged_tail_blocks = 0;  // empty pages behind storage's end of a fork
@@ -40,7 +43,14 @@ struct VerifyReport {
   std::vector<Difference> differences;
 };
 
-Result<VerifyReport> verify_pages(ComputeLife& life, const EndpointSpec& spec);
+// Of the round that is under way; others may look.
+struct VerifyProgress {
+  std::atomic<uint64_t> round{0};
+  std::atomic<uint64_t> blocks_done{0};
+  std::atomic<uint64_t> blocks_all{0};
+};
+
+Result<VerifyReport> verify_pages(ComputeLife& life, const EndpointSpec& spec, VerifyProgress& progress);
 std::string to_json(const VerifyReport& report);
 
 }  // namespace helium::compute

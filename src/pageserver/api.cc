@@ -136,28 +136,136 @@ Result<json> checkpoint(Tenants& tenants, const http::Request& request) {
   return json{{"disk_consistent_lsn", to_string(timeline->disk_consistent_lsn())}};
 }
 
+// Counts by record type, with sums.
+json describe(const std::map<std::string, Oracle::Count>& counts) {
+  json types = json::object();
+  Oracle::Count sum;
+  for (const auto& [type, count] : counts) {
+    sum.compared += count.compared;
+    sum.differences += count.differences;
+    sum.refused += count.refused;
+    sum.unchecked += count.unchecked;
+    types[type] = {{"compared", count.compared},
+                   {"differences", count.differences},
+                   {"refused", count.refused},
+                   {"unchecked", count.unchecked}};
+    if (count.differences > 0) types[type]["first_difference"] = count.first_difference;
+  }
+  return {{"compared", sum.compared},
+          {"differences", sum.differences},
+          {"refused", sum.refused},
+          {"unchecked", sum.unchecked},
+          {"records", types}};
+}
+
 Result<json> oracle(Tenants& tenants, const http::Request& request) {
   HELIUM_ASSIGN(const TenantTimelineId id, ids_of(request));
   HELIUM_ASSIGN(const auto timeline, tenants.find(id));
   if (!timeline->oracle())
-    return fail(ErrorCode::kInvalid, "this pageserver does not check redo; start it with --check-redo");
-  json records = json::object();
-  uint64_t compared = 0, differences = 0;
-  for (const auto& [type, count] : timeline->oracle()->counts()) {
-    compared += count.compared;
-    differences += count.differences;
-    records[type] = {{"compared", count.compared}, {"differences", count.differences}};
-    if (count.differences > 0) records[type]["first_difference"] = count.first_difference;
+    return fail(ErrorCode::kInvalid, "this pageserver does not check redo; start it with --check-redo, or verify stored WAL");
+  json answer = describe(timeline->oracle()->counts());
+  answer["last_record_lsn"] = to_string(timeline->last_record_lsn());
+  return answer;
+}
+
+const char* name_of(VerifyState::Phase phase) {
+  switch (phase) {
+    case VerifyState::Phase::kRecords: return "records";
+    case VerifyState::Phase::kPages: return "pages";
+    case VerifyState::Phase::kDone: return "done";
+    case VerifyState::Phase::kFailed: return "failed";
+    case VerifyState::Phase::kCanceled: return "canceled";
   }
-  return json{{"last_record_lsn", to_string(timeline->last_record_lsn())},
-              {"compared", compared},
-              {"differences", differences},
-              {"records", records}};
+  return "";
+}
+
+json describe(const VerifyState& state) {
+  json answer = {{"state", name_of(state.phase)},
+                 {"from_lsn", to_string(state.from_lsn)},
+                 {"to_lsn", to_string(state.to_lsn)},
+                 {"done", state.done},
+                 {"all", state.all}};
+  if (!state.error.empty()) answer["error"] = state.error;
+  json first = json::array();
+  uint64_t differences = 0;
+  if (state.request.records) {
+    json records = describe(state.records);
+    differences += records["differences"].get<uint64_t>();
+    records["records_read"] = state.records_read;
+    records["wal_bytes_read"] = state.wal_bytes_read;
+    answer["records"] = std::move(records);
+    for (const Oracle::Difference& difference : state.record_differences)
+      first.push_back({{"what", difference.what},
+                       {"lsn", to_string(difference.record_end_lsn)},
+                       {"record", difference.type},
+                       {"detail", difference.detail}});
+  }
+  if (state.request.pages) {
+    const PageFindings& found = state.pages;
+    constexpr const char* kForks[] = {"main", "fsm", "vm", "init"};
+    json forks = json::object(), slru = json::object();
+    for (size_t fork = 0; fork < found.pages.size(); ++fork)
+      if (fork != static_cast<size_t>(pg::Fork::kFsm)) forks[kForks[fork]] = found.pages[fork];
+    for (const auto& [folder, pages] : found.slru_pages) slru[folder] = pages;
+    differences += found.differences;
+    answer["pages"] = {{"forks", found.forks},           {"by_fork", forks},       {"zero", found.zero_pages},
+                       {"slru", slru},                   {"map_bits", found.map_bits},
+                       {"differences", found.differences}};
+    for (const PageFindings::Difference& difference : found.first_differences)
+      first.push_back({{"what", difference.what}, {"lsn", to_string(state.to_lsn)}, {"detail", difference.detail}});
+  }
+  answer["differences"] = differences;
+  answer["first_differences"] = first;
+  return answer;
+}
+
+Result<VerifyRequest> parse_verify_request(const http::Request& request) {
+  VerifyRequest wanted;
+  if (request.body.empty()) return wanted;
+  HELIUM_ASSIGN(const json body, parse_body(request));
+  for (const auto& [name, value] : body.items()) {
+    if (name == "from_lsn" || name == "to_lsn") {
+      HELIUM_ASSIGN(const std::string text, text_field(body, name.c_str()));
+      HELIUM_ASSIGN((name == "from_lsn" ? wanted.from_lsn : wanted.to_lsn), parse_lsn(text));
+    } else if (name == "records" || name == "pages") {
+      if (!value.is_boolean()) return fail(ErrorCode::kInvalid, name + " must be true or false");
+      (name == "records" ? wanted.records : wanted.pages) = value.get<bool>();
+    } else if (name == "safekeepers" && value.is_array()) {
+      for (const json& address : value) {
+        if (!address.is_string()) return fail(ErrorCode::kInvalid, "safekeepers are texts, \"HOST:PORT\"");
+        HELIUM_ASSIGN(HostPort safekeeper, parse_host_port(address.get<std::string>()));
+        wanted.safekeepers.push_back(std::move(safekeeper));
+      }
+    } else {
+      return fail(ErrorCode::kInvalid, fmt::format("'{}' is none of from_lsn, to_lsn, records, pages, safekeepers", name));
+    }
+  }
+  return wanted;
+}
+
+Result<json> start_verification(Verifications& verifications, const http::Request& request) {
+  HELIUM_ASSIGN(const TenantTimelineId id, ids_of(request));
+  HELIUM_ASSIGN(const VerifyRequest wanted, parse_verify_request(request));
+  HELIUM_TRY(verifications.start(id, wanted));
+  HELIUM_ASSIGN(const VerifyState state, verifications.state(id));
+  return describe(state);
+}
+
+Result<json> show_verification(Verifications& verifications, const http::Request& request) {
+  HELIUM_ASSIGN(const TenantTimelineId id, ids_of(request));
+  HELIUM_ASSIGN(const VerifyState state, verifications.state(id));
+  return describe(state);
+}
+
+Result<json> cancel_verification(Verifications& verifications, const http::Request& request) {
+  HELIUM_ASSIGN(const TenantTimelineId id, ids_of(request));
+  HELIUM_TRY(verifications.cancel(id));
+  return json::object();
 }
 
 }  // namespace
 
-void add_routes(http::Server& server, Tenants& tenants, uint64_t pageserver_id) {
+void add_routes(http::Server& server, Tenants& tenants, Verifications& verifications, uint64_t pageserver_id) {
   server.set_status([&tenants, pageserver_id] {
     return json{{"id", pageserver_id}, {"status", "running"}, {"tenants", tenants.list_tenants().size()}}.dump();
   });
@@ -178,6 +286,15 @@ void add_routes(http::Server& server, Tenants& tenants, uint64_t pageserver_id) 
                [&tenants](const http::Request& request) { return answer(checkpoint(tenants, request)); });
   server.route("GET", "/v1/tenant/:tenant_id/timeline/:timeline_id/oracle",
                [&tenants](const http::Request& request) { return answer(oracle(tenants, request)); });
+  constexpr const char* kVerify = "/v1/tenant/:tenant_id/timeline/:timeline_id/verify";
+  server.route("POST", kVerify, [&verifications](const http::Request& request) {
+    return answer(start_verification(verifications, request), 202);
+  });
+  server.route("GET", kVerify,
+               [&verifications](const http::Request& request) { return answer(show_verification(verifications, request)); });
+  server.route("DELETE", kVerify, [&verifications](const http::Request& request) {
+    return answer(cancel_verification(verifications, request), 202);
+  });
 }
 
 }  // namespace helium::pageserver

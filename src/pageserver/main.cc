@@ -16,6 +16,7 @@
 #include "pageserver/metrics.h"
 #include "pageserver/page_service_server.h"
 #include "pageserver/tenants.h"
+#include "pageserver/verification.h"
 
 using namespace helium;
 using namespace helium::pageserver;
@@ -88,8 +89,9 @@ Result<int> run(const Arguments& arguments) {
   metrics->set_source([&] { return metric_values(*tenants, *page_cache); });
   PageServiceServer page_service(*tenants, metrics);
   HELIUM_TRY(page_service.start(listen_pg));
+  Verifications verifications(*tenants, metrics);
   http::Server http(metrics->registry());
-  add_routes(http, *tenants, arguments.id);
+  add_routes(http, *tenants, verifications, arguments.id);
   HELIUM_TRY(http.start(listen_http));
 
   log::info("pageserver started", {{"id", arguments.id},
@@ -100,6 +102,7 @@ Result<int> run(const Arguments& arguments) {
   log::info("pageserver stops", {{"signal", signal}});
   metrics->set_source(nullptr);
   http.stop();
+  verifications.stop();
   page_service.stop();
   tenants->stop();
   return 0;

@@ -60,11 +60,22 @@ struct Metrics::Impl {
                                    .Help("Pages asked for")
                                    .Register(*registry)
                                    .Add({});
-  prometheus::Counter& refused_pages = prometheus::BuildCounter()
-                                           .Name("pageserver_get_pages_refused_total")
-                                           .Help("Pages that could not be given")
-                                           .Register(*registry)
-                                           .Add({});
+  prometheus::Family<prometheus::Counter>& refused = prometheus::BuildCounter()
+                                                         .Name("pageserver_get_pages_refused_total")
+                                                         .Help("Pages that could not be given, by reason")
+                                                         .Register(*registry);
+  prometheus::Counter& refused_by_redo = refused.Add({{"reason", "redo"}});
+  prometheus::Counter& refused_otherwise = refused.Add({{"reason", "other"}});
+  prometheus::Counter& redo_checked = prometheus::BuildCounter()
+                                          .Name("pageserver_redo_checked_pages_total")
+                                          .Help("Pages compared with the image in their record")
+                                          .Register(*registry)
+                                          .Add({});
+  prometheus::Counter& redo_differences = prometheus::BuildCounter()
+                                              .Name("pageserver_redo_differences_total")
+                                              .Help("Of these, pages that differ or could not be made")
+                                              .Register(*registry)
+                                              .Add({});
   prometheus::Gauge& connections = prometheus::BuildGauge()
                                        .Name("pageserver_page_service_connections")
                                        .Help("Open page service connections")
@@ -142,9 +153,15 @@ void Metrics::count_request(Request request, std::chrono::nanoseconds total, std
   impl_->wait_seconds.Observe(std::chrono::duration<double>(waited).count());
 }
 
-void Metrics::count_pages(uint64_t pages, uint64_t refused) {
+void Metrics::count_pages(uint64_t pages, uint64_t redo_refused, uint64_t failed) {
   impl_->pages.Increment(static_cast<double>(pages));
-  if (refused > 0) impl_->refused_pages.Increment(static_cast<double>(refused));
+  if (redo_refused > 0) impl_->refused_by_redo.Increment(static_cast<double>(redo_refused));
+  if (failed > 0) impl_->refused_otherwise.Increment(static_cast<double>(failed));
+}
+
+void Metrics::count_redo_check(bool differs) {
+  impl_->redo_checked.Increment();
+  if (differs) impl_->redo_differences.Increment();
 }
 
 void Metrics::count_connection(int change) { impl_->connections.Increment(change); }

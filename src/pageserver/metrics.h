@@ -29,7 +29,10 @@ class Metrics {
   void count_record(uint8_t rmgr, uint8_t info, uint64_t bytes);
   // From arrival to the answer, and how long of that the asker waited for WAL.
   void count_request(Request request, std::chrono::nanoseconds total, std::chrono::nanoseconds waited);
-  void count_pages(uint64_t pages, uint64_t refused);
+  // Pages that were asked for; of these, refused because a record does not fit its page; not given for other reasons.
+  void count_pages(uint64_t pages, uint64_t redo_refused, uint64_t failed);
+  // A page that was compared with the image in its record.
+  void count_redo_check(bool differs);
   void count_connection(int change);
 
   // Called at each scrape to set the values below.

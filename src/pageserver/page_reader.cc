@@ -231,9 +231,17 @@ Result<pg::ControlFile> PageReader::control_file(Lsn at) const {
 }
 
 Result<std::vector<PageReader::RelFork>> PageReader::list_rels(uint32_t spcnode, uint32_t dbnode, Lsn at) const {
+  return list_rels(KeyRange::rel_sizes(spcnode, dbnode), at);
+}
+
+Result<std::vector<PageReader::RelFork>> PageReader::list_all_rels(Lsn at) const {
+  return list_rels(KeyRange::all_of(layer::KeyKind::kRelSize), at);
+}
+
+Result<std::vector<PageReader::RelFork>> PageReader::list_rels(const KeyRange& sizes, Lsn at) const {
   std::vector<RelFork> rels;
   Status decoded;
-  HELIUM_TRY(store_->scan_latest(KeyRange::rel_sizes(spcnode, dbnode), at, [&](const Key& key, const Version& version) {
+  HELIUM_TRY(store_->scan_latest(sizes, at, [&](const Key& key, const Version& version) {
     auto size = decode_rel_size(version.bytes);
     if (!size) {
       decoded = fail(std::move(size).error().context(to_string(key)));

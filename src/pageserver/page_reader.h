@@ -50,6 +50,8 @@ class PageReader {
   };
   // Every fork of every relation of a database, ascending.
   Result<std::vector<RelFork>> list_rels(uint32_t spcnode, uint32_t dbnode, Lsn at) const;
+  // Of all databases and tablespaces.
+  Result<std::vector<RelFork>> list_all_rels(Lsn at) const;
   struct SlruFork {
     pg::SlruSegment segment;
     uint32_t npages = 0;
@@ -79,6 +81,7 @@ class PageReader {
   Status redo_slru(const pg::DecodedRecord& record, Lsn lsn, const pg::SlruSegment& segment, uint32_t page_in_segment,
                    MutableByteView page) const;
   Result<bool> hints_logged_at(Lsn lsn) const;
+  Result<std::vector<RelFork>> list_rels(const layer::KeyRange& sizes, Lsn at) const;
 
   const std::shared_ptr<layer::TimelineStore> store_;
   const int pg_version_;

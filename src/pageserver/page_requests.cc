@@ -37,7 +37,7 @@ Result<PagesAnswer> answer_get_pages(const Timeline& timeline, const wire::GetPa
 
   const auto add = [&](Result<layer::SharedBytes> page) {
     if (!page) {
-      ++answer.refused;
+      ++(page.error().code == ErrorCode::kRedo ? answer.redo_refused : answer.failed);
       reply.pages.push_back({std::move(page).error(), {}});
       return;
     }

@@ -14,7 +14,8 @@ Result<Bytes> answer_rel_info(const Timeline& timeline, const wire::RelInfoReque
 Result<Bytes> answer_list_rels(const Timeline& timeline, const wire::ListRelsRequest& request, Lsn lsn);
 struct PagesAnswer {
   Bytes frame;
-  uint32_t refused = 0;
+  uint32_t redo_refused = 0;  // a record does not fit the page
+  uint32_t failed = 0;        // other reasons
 };
 Result<PagesAnswer> answer_get_pages(const Timeline& timeline, const wire::GetPagesRequest& request, Lsn lsn);
 Result<Bytes> answer_list_slru(const Timeline& timeline, const wire::ListSlruRequest& request, Lsn lsn);

@@ -221,7 +221,8 @@ void PageServiceServer::answer(const std::shared_ptr<Job>& job, Status waited) {
     frame = fail(connection.fenced());
   } else if (const auto* pages = std::get_if<wire::GetPagesRequest>(&job->message)) {
     auto answered = answer_get_pages(timeline, *pages, std::min(pages->at.read_lsn, timeline.readable_lsn()));
-    metrics_->count_pages(pages->blknos.size(), answered ? answered->refused : pages->blknos.size());
+    metrics_->count_pages(pages->blknos.size(), answered ? answered->redo_refused : 0,
+                          answered ? answered->failed : pages->blknos.size());
     if (answered) frame = std::move(answered->frame);
     else frame = fail(std::move(answered).error());
   } else if (const auto* info = std::get_if<wire::RelInfoRequest>(&job->message)) {

@@ -37,6 +37,20 @@ class RecordBuilder {
     data_.raw(data);
     return *this;
   }
+  // A block with data, and an image for checking only, uncompressed and without a hole.
+  RecordBuilder& checked_block(uint8_t id, const pg::RelTag& rel, uint32_t blkno, bool will_init, ByteView data,
+                               ByteView page) {
+    headers_.u8(id);
+    headers_.u8(static_cast<uint8_t>(rel.forknum) | (will_init ? 0x40 : 0) | 0x20 | 0x10);
+    headers_.u16(static_cast<uint16_t>(data.size()));
+    headers_.u16(static_cast<uint16_t>(page.size()));
+    headers_.u16(0);  // hole_offset
+    headers_.u8(0);   // neither a hole nor BKPIMAGE_APPLY
+    add_place(rel, blkno);
+    data_.raw(page);
+    data_.raw(data);
+    return *this;
+  }
   // A block with an uncompressed image without a hole, to be applied.
   RecordBuilder& image(uint8_t id, const pg::RelTag& rel, uint32_t blkno, ByteView page) {
     headers_.u8(id);

@@ -33,6 +33,7 @@ Timeline::Timeline(TenantTimelineId id, std::shared_ptr<layer::TimelineStore> st
       ancestor_(std::move(ancestor)),
       reader_(store_, metadata_.pg_version, options_.page_cache),
       waiters_(metadata_.state ? metadata_.state->last_record_lsn : store_->start_lsn()),
+      oracle_(options_.metrics),
       last_record_lsn_((metadata_.state ? metadata_.state->last_record_lsn : store_->start_lsn()).bytes()) {
   if (!metadata_.state) return;
   newest_ = StartPoint{metadata_.state->last_record_lsn, metadata_.state->last_record_start, metadata_.state->checkpoint};
@@ -202,6 +203,13 @@ Status Timeline::announce_history(const TermHistory& history) {
   history_ = history;
   if (!history_.empty()) note_term(history_.back().term);
   return {};
+}
+
+Status Timeline::check_history(const TermHistory& history, Lsn upto) const {
+  std::lock_guard lock(ingest_mutex_);
+  if (is_valid_history(history) && histories_agree(history_, history, upto)) return {};
+  return fail(ErrorCode::kCorrupt, fmt::format("the stream's term history {} disagrees with ours, {}, before {}",
+                                               to_string(history), to_string(history_), upto));
 }
 
 void Timeline::note_term(uint64_t term) {

@@ -93,6 +93,8 @@ class Timeline : public std::enable_shared_from_this<Timeline> {
   Status ingest(const pg::WalRecordView& record);
   // Rule 6: a stream that disagrees with what we have is refused. Errors: kCorrupt.
   Status announce_history(const TermHistory& history);
+  // For readers of stored WAL: is what they read before `upto` what was ingested? Errors: kCorrupt. Any thread.
+  Status check_history(const TermHistory& history, Lsn upto) const;
   void set_ingest_error(std::string why);  // empty: it goes well again
   std::string ingest_error() const;
 
@@ -131,7 +133,7 @@ class Timeline : public std::enable_shared_from_this<Timeline> {
   std::atomic<uint64_t> last_record_lsn_;
   std::atomic<uint64_t> latest_term_{0};
 
-  std::mutex ingest_mutex_;  // guards the three below; held while WAL is applied or a layer frozen
+  mutable std::mutex ingest_mutex_;  // guards the three below; held while WAL is applied or a layer frozen
   std::unique_ptr<Ingest> ingest_;
   TermHistory history_;      // as announced, maybe longer than what we have
   Clock::time_point last_freeze_ = Clock::now();

@@ -44,6 +44,11 @@ void WalReceiver::stop() {
   if (thread.joinable()) thread.join();
 }
 
+std::vector<HostPort> WalReceiver::known_sources() const {
+  std::lock_guard lock(mutex_);
+  return sources_.known();
+}
+
 std::string WalReceiver::source() const {
   std::lock_guard lock(mutex_);
   return current_ ? to_string(*current_) : "";

@@ -36,6 +36,8 @@ class WalReceiver {
   void on_hint(const HostPort& safekeeper, Lsn upto);
   void stop();
 
+  // Safekeepers known for this timeline, the one that has the most WAL first.
+  std::vector<HostPort> known_sources() const;
   // "127.0.0.1:5454", or empty when nothing is streamed.
   std::string source() const;
 

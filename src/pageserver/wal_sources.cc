@@ -1,6 +1,7 @@
 #include "pageserver/wal_sources.h"
 
 #include <algorithm>
+#include <functional>
 
 namespace helium::pageserver {
 
@@ -44,6 +45,14 @@ std::optional<HostPort> WalSources::choose(Lsn have, Clock::time_point now, Lsn 
     rested = &source;
   }
   return best ? std::optional(*best) : std::nullopt;
+}
+
+std::vector<HostPort> WalSources::known() const {
+  std::vector<HostPort> addresses;
+  for (const auto& [address, source] : sources_) addresses.push_back(address);
+  std::ranges::stable_sort(addresses, std::greater(),
+                           [&](const HostPort& address) { return sources_.at(address).commit_lsn; });
+  return addresses;
 }
 
 bool WalSources::should_switch(const HostPort& current, Lsn have, Clock::time_point now) const {

@@ -10,7 +10,7 @@
 #include <chrono>
 #include <map>
 #include <optional>
-#include <set>
+#include <vector>
 
 #include "base/lsn.h"
 #include "io/net.h"
@@ -36,6 +36,8 @@ class WalSources {
   // Where to stream from now, if there is anything to fetch behind `have`; nothing: wait. `wanted`: readers wait for WAL
   // up to there; then a source is tried even if no news of it came (the broker may be down), the rested longest first.
   std::optional<HostPort> choose(Lsn have, Clock::time_point now, Lsn wanted = Lsn()) const;
+  // All of them, the one that has the most first.
+  std::vector<HostPort> known() const;
   // The stream from `current` should be given up: it stands at `have`, and another source has clearly more.
   bool should_switch(const HostPort& current, Lsn have, Clock::time_point now) const;
   // When choose() may answer something else without news: the first rest that ends.

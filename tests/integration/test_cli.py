@@ -11,7 +11,7 @@ COMMANDS = ["", "init", "start", "stop", "tenant", "tenant create", "tenant list
             "timeline create", "timeline branch", "timeline list", "endpoint", "endpoint create", "endpoint start",
             "endpoint stop", "endpoint list", "pageserver", "pageserver start", "pageserver stop", "pageserver status",
             "safekeeper", "safekeeper start", "safekeeper stop", "safekeeper status", "safekeeper list", "safekeeper dump",
-            "safekeeper verify", "storage_broker",
+            "safekeeper verify", "storage_broker", "verify",
             "storage_broker start", "storage_broker stop", "storage_broker status"]
 
 
