@@ -6,7 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <fmt/format.h>
+
 #include "base/check.h"
+#include "vfs/tablespace_files.h"
 
 namespace helium::vfs {
 namespace {
@@ -30,14 +33,24 @@ Status CacheFiles::make_folders() {
   return {};
 }
 
+Status CacheFiles::make_tablespace(uint32_t oid, const std::string& location, const std::string& link_path) {
+  if (vfs::make_tablespace(cache_dir_.get(), oid, location.c_str(), nullptr, link_path.c_str()) != 0)
+    return fail_errno(fmt::format("make the local folder of tablespace {} with location '{}'", oid, location), errno);
+  return {};
+}
+
+Status CacheFiles::make_database_folder(uint32_t spcnode, uint32_t dbnode) {
+  if (make_cache_folder(cache_dir_.get(), spcnode, dbnode, 0700) != 0)
+    return fail_errno(fmt::format("make cache folder of database {} in tablespace {}", dbnode, spcnode), errno);
+  return {};
+}
+
 Result<Fd> CacheFiles::create_sized(const EntryKey& key, uint64_t bytes) {
   const Name name(key);
   const int flags = O_RDWR | O_CREAT | O_CLOEXEC;
   Fd fd(openat(cache_dir_.get(), name.text, flags, 0600));
   if (!fd && errno == ENOENT && key.kind == EntryKind::kRelFile) {
-    EntryKey database = key;
-    database.kind = EntryKind::kDatabase;
-    if (mkdirat(cache_dir_.get(), Name(database).text, 0700) != 0 && errno != EEXIST)
+    if (make_cache_folder(cache_dir_.get(), key.spcnode, key.dbnode, 0700) != 0)
       return fail_errno(std::string("make cache folder of ") + name.text, errno);
     fd = Fd(openat(cache_dir_.get(), name.text, flags, 0600));
   }

@@ -30,6 +30,8 @@ class CacheFiles {
   CacheFiles(Arena arena, Fd cache_dir) : arena_(arena), cache_dir_(std::move(cache_dir)) {}
 
   Status make_folders();
+  Status make_tablespace(uint32_t oid, const std::string& location, const std::string& link_path);
+  Status make_database_folder(uint32_t spcnode, uint32_t dbnode);
   int cache_dir_fd() const { return cache_dir_.get(); }
 
   // Every fork of a relation becomes known: sparse files of the right sizes, limits, and last the flag that

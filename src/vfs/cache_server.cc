@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -85,6 +86,18 @@ class Server final : public CacheServer {
       return fail(ErrorCode::kInvalid, fmt::format("{} has {} pages, more than a segment", pg::to_string(segment), npages));
     HELIUM_TRY(files_.make_folders());
     return files_.make_file(key_of(segment, 0), npages);
+  }
+
+  Status add_tablespace(uint32_t oid, const std::string& location) override {
+    const std::string folder = options_.pgdata_dir + "/pg_tblspc";
+    if (mkdir(folder.c_str(), 0700) != 0 && errno != EEXIST) return fail_errno("create folder " + folder, errno);
+    return files_.make_tablespace(oid, location, fmt::format("{}/pg_tblspc/{}", options_.pgdata_dir, oid));
+  }
+
+  Status add_folder(const std::string& folder) override {
+    const MappedPath path = map_path(folder.c_str());
+    if (path.kind != PathKind::kRelDir || path.dbnode == 0) return {};
+    return files_.make_database_folder(path.spcnode, path.dbnode);
   }
 
   Status start(PageSource* source) override {

@@ -99,6 +99,13 @@ class CacheServer {
   // a segment not added does not exist until PostgreSQL creates it.
   virtual Status add_slru_segment(pg::SlruSegment segment, uint32_t npages) = 0;
 
+  // A tablespace that storage has: its folder in the cache, and pgdata_dir/pg_tblspc/OID, which leads there. `location`
+  // is what PostgreSQL says it is; nothing is there. Only before postgres runs. Errors: kIo, kNoSpace.
+  virtual Status add_tablespace(uint32_t oid, const std::string& location) = 0;
+  // A folder of pgdata that storage names, "base/5" or "pg_tblspc/16400/PG_15_202209061/5": files of blocks that
+  // PostgreSQL creates there have a place. Others are ignored. Only before postgres runs.
+  virtual Status add_folder(const std::string& folder) = 0;
+
   // Starts answering. Call it after setuid (or make cache_dir writable for the process).
   virtual Status start(PageSource* source) = 0;
 

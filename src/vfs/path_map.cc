@@ -47,6 +47,12 @@ class Cursor {
     value = static_cast<uint32_t>(sum);
     return true;
   }
+  // The name of a tablespace's folder for one version: "PG_" and whatever follows up to the slash.
+  bool version_folder() {
+    if (!word("PG_")) return false;
+    while (*at_ != 0 && *at_ != '/') ++at_;
+    return true;
+  }
   // Upper-case hex digits, at least `least` and at most `most` of them.
   bool hex(int least, int most, uint32_t& value) {
     uint32_t sum = 0;
@@ -134,9 +140,15 @@ MappedPath map_path(const char* text) {
     return path;
   }
   if (cursor.word("pg_tblspc")) {
-    if (!cursor.slash() || !cursor.number(path.spcnode) || !cursor.end_or_slashes()) return {};
-    path.kind = PathKind::kTablespaceLink;
-    return path;
+    if (!cursor.slash() || !cursor.number(path.spcnode) || path.spcnode == 0) return {};
+    if (cursor.done() || (cursor.slash() && cursor.done())) {
+      path.kind = PathKind::kTablespaceLink;
+      return path;
+    }
+    if (path.spcnode == kDefaultTablespace || path.spcnode == kGlobalTablespace) return {};
+    if (!cursor.version_folder() || !cursor.slash() || !cursor.number(path.dbnode) || path.dbnode == 0) return {};
+    if (!cursor.done() && !cursor.slash()) return {};
+    return relation_or_folder(cursor, path);
   }
   for (uint8_t kind = 0; kind < 4; ++kind)
     if (cursor.word(kSlruFolder[kind])) return slru(cursor, kind);
@@ -151,8 +163,9 @@ void format_cache_path(const MappedPath& path, char (&out)[kCachePathMax]) {
     case PathKind::kRelFile: break;
     default: out[0] = 0; return;
   }
-  int at = path.spcnode == kGlobalTablespace ? std::snprintf(out, sizeof out, "global")
-                                             : std::snprintf(out, sizeof out, "base/%u", path.dbnode);
+  int at = path.spcnode == kGlobalTablespace    ? std::snprintf(out, sizeof out, "global")
+           : path.spcnode == kDefaultTablespace ? std::snprintf(out, sizeof out, "base/%u", path.dbnode)
+                                                : std::snprintf(out, sizeof out, "pg_tblspc/%u/PG_/%u", path.spcnode, path.dbnode);
   if (path.kind == PathKind::kRelDir) return;
   at += std::snprintf(out + at, sizeof out - static_cast<size_t>(at), "/%u", path.relnode);
   if (path.sub != 0) at += std::snprintf(out + at, sizeof out - static_cast<size_t>(at), "_%s", kForkSuffix[path.sub & 3]);

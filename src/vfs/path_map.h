@@ -14,10 +14,10 @@ namespace helium::vfs {
 
 enum class PathKind : uint8_t {
   kPlain,
-  kRelFile,   // base/DB/REL[_FORK][.SEG], global/REL…
+  kRelFile,   // base/DB/REL[_FORK][.SEG], global/REL…, pg_tblspc/OID/PG_…/DB/REL…
   kSlruFile,  // pg_xact/0000 …
   kWalFile,   // pg_wal/000000010000000000000001
-  kRelDir,    // base/DB, global
+  kRelDir,    // base/DB, global, pg_tblspc/OID/PG_…/DB
   kSlruDir,   // pg_xact, pg_multixact/members …
   kTablespaceLink,  // pg_tblspc/OID
   kWalTemp,   // pg_wal/xlogtemp.PID: becomes a WAL file by renaming
@@ -35,7 +35,8 @@ struct MappedPath {
 
 MappedPath map_path(const char* path);
 
-// The canonical path of a kRelFile, kSlruFile, kRelDir or kSlruDir, relative to the cache folder.
+// The canonical path of a kRelFile, kSlruFile, kRelDir or kSlruDir, relative to the cache folder. That of a tablespace
+// leaves the version out: pg_tblspc/16400/PG_/5/16384.
 inline constexpr size_t kCachePathMax = 64;
 void format_cache_path(const MappedPath& path, char (&out)[kCachePathMax]);
 

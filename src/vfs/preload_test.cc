@@ -373,8 +373,77 @@ TEST_F(Preload, WhatCannotBeServedIsRefused) {
   Program p = program();
   const std::string fd = opened(p, "base/5/100");
   EXPECT_EQ(p("map " + fd), errno_answer(ENODEV));
-  EXPECT_EQ(p("symlink /tmp pg_tblspc/16400"), errno_answer(EOPNOTSUPP));
-  EXPECT_EQ(p("mkdir pg_tblspc/16400"), errno_answer(EOPNOTSUPP));
+}
+
+TEST_F(Preload, ATablespaceLivesInTheCacheAndItsLocationIsOnlyAText) {
+  Program p = program();
+  const std::string location = root_ + "/fast", version = location + "/PG_15_202209061";
+  // As CREATE TABLESPACE does it.
+  EXPECT_EQ(p("chmod " + location), errno_answer(ENOENT));
+  fs::create_directory(location);
+  fs::permissions(location, fs::perms::owner_read | fs::perms::owner_exec);
+  EXPECT_EQ(p("chmod " + location), "0");
+  EXPECT_EQ(fs::status(location).permissions(), fs::perms::owner_read | fs::perms::owner_exec);
+  EXPECT_EQ(p("stat " + version), errno_answer(ENOENT));
+  EXPECT_EQ(p("mkdir " + version), "0");
+  EXPECT_EQ(p("symlink " + location + " pg_tblspc/16400"), "0");
+  EXPECT_EQ(p("readlink pg_tblspc/16400"), location);
+  EXPECT_EQ(p("ls pg_tblspc/16400"), "PG_15_202209061");
+  // Another one may not have the same location.
+  EXPECT_NE(p("stat " + version), errno_answer(ENOENT));
+  EXPECT_EQ(p("symlink " + location + " pg_tblspc/16401"), errno_answer(EEXIST));
+
+  const std::string folder = "pg_tblspc/16400/PG_15_202209061/5";
+  EXPECT_EQ(p("mkdir " + folder), "0");
+  const std::string fd = opened(p, folder + "/700", "create");
+  EXPECT_EQ(p("write " + fd + " 0 122"), "8192");
+  EXPECT_EQ(p("stat " + folder + "/700"), "8192");
+  // By its location, as a base backup reads it, and listed there.
+  EXPECT_EQ(p("read " + opened(p, version + "/5/700", "r") + " 0"), "8192 122");
+  EXPECT_EQ(p("ls " + version + "/5"), "700");
+  EXPECT_EQ(p("stat " + version + "/5/701"), errno_answer(ENOENT));
+  EXPECT_TRUE(fs::is_empty(location));
+
+  // Another database's folder is not there, and nothing can be made in it.
+  EXPECT_EQ(p("open pg_tblspc/16400/PG_15_202209061/6/700 create"), errno_answer(ENOENT));
+  // As DROP TABLESPACE does it.
+  EXPECT_EQ(p("unlink " + folder + "/700"), "0");
+  EXPECT_EQ(p("ls " + folder), "");
+  EXPECT_EQ(p("rmdir " + folder), "0");
+  EXPECT_EQ(p("rmdir pg_tblspc/16400/PG_15_202209061"), "0");
+  EXPECT_EQ(p("unlink pg_tblspc/16400"), "0");
+  EXPECT_EQ(p("readlink pg_tblspc/16400"), errno_answer(ENOENT));
+  EXPECT_EQ(p("stat " + version), errno_answer(ENOENT));
+  EXPECT_TRUE(fs::is_empty(root_ + "/cache/tablespaces"));
+  EXPECT_EQ(p("mkdir " + version), "0");
+  EXPECT_EQ(p("symlink " + location + " pg_tblspc/16401"), "0");
+}
+
+TEST_F(Preload, ATablespaceInPlaceIsAFolder) {
+  Program p = program();
+  EXPECT_EQ(p("mkdir pg_tblspc/16402"), "0");
+  EXPECT_EQ(p("readlink pg_tblspc/16402"), errno_answer(EINVAL));
+  EXPECT_EQ(p("mkdir pg_tblspc/16402/PG_15_202209061"), "0");
+  EXPECT_EQ(p("mkdir pg_tblspc/16402/PG_15_202209061/5"), "0");
+  const std::string fd = opened(p, "pg_tblspc/16402/PG_15_202209061/5/1", "create");
+  EXPECT_EQ(p("write " + fd + " 3 122"), "8192");
+  EXPECT_EQ(p("stat pg_tblspc/16402/PG_15_202209061/5/1"), "32768");
+  EXPECT_EQ(p("ls pg_tblspc/16402/PG_15_202209061/5"), "1");
+}
+
+TEST_F(Preload, ATablespaceThatStorageHasIsThereFromTheStart) {
+  ASSERT_TRUE(cache_->add_tablespace(16400, "/mnt/elsewhere"));
+  ASSERT_TRUE(cache_->add_folder("pg_tblspc/16400/PG_15_202209061/5"));
+  fs::create_directories(root_ + "/pgdata/pg_tblspc/16400/PG_15_202209061/5");
+  fs::create_directories(root_ + "/remote/pg_tblspc/16400/PG_/5");
+  put_remote("pg_tblspc/16400/PG_/5/100", 4, 'a');
+  Program p = program();
+  EXPECT_EQ(p("readlink pg_tblspc/16400"), "/mnt/elsewhere");
+  EXPECT_EQ(p("read " + opened(p, "pg_tblspc/16400/PG_15_202209061/5/100") + " 2"), "8192 99");
+  EXPECT_EQ(p("read " + opened(p, "/mnt/elsewhere/PG_15_202209061/5/100") + " 3"), "8192 100");
+  const std::string fd = opened(p, "pg_tblspc/16400/PG_15_202209061/5/200", "create");
+  EXPECT_EQ(p("write " + fd + " 0 122"), "8192");
+  EXPECT_FALSE(cache_->add_tablespace(16401, "/mnt/elsewhere"));
 }
 
 TEST_F(Preload, FilesAreCopiedAndSlurpedWhole) {

@@ -9,6 +9,7 @@
 
 #include "vfs/preload/blocks.h"
 #include "vfs/preload/real.h"
+#include "vfs/tablespace_files.h"
 
 namespace helium::vfs {
 namespace {
@@ -50,7 +51,7 @@ int create_file(Entry& entry, const MappedPath& path, const char* name, int flag
   ShapeLock lock(entry);
   int fd = REAL(openat)(g_process.cache_fd, name, (flags & ~O_TRUNC) | O_CREAT | O_EXCL, mode);
   if (fd < 0 && errno == ENOENT) {
-    // The database's folder exists in pgdata only, so far.
+    // The database's folder exists in pgdata only, so far. (Those of tablespaces are in both from the start.)
     MappedPath folder = path;
     folder.kind = path.kind == PathKind::kSlruFile ? PathKind::kSlruDir : PathKind::kRelDir;
     char folder_name[kCachePathMax];
@@ -208,10 +209,7 @@ int make_database(const char* name, const MappedPath& path, mode_t mode) {
   const uint32_t index = g_process.arena.find_or_add(database_key(path.spcnode, path.dbnode));
   if (index == 0) return fail_with(ENOSPC);
   g_process.arena.entry(index).flags.fetch_or(kFlagLocal);
-  char cache_name[kCachePathMax];
-  format_cache_path(path, cache_name);
-  if (syscall(SYS_mkdirat, g_process.cache_fd, cache_name, mode) != 0 && errno != EEXIST) return -1;
-  return 0;
+  return make_cache_folder(g_process.cache_fd, path.spcnode, path.dbnode, mode);
 }
 
 int remove_database(const char* name, const MappedPath& path) {
@@ -232,6 +230,41 @@ int remove_database(const char* name, const MappedPath& path) {
     REAL(closedir)(stream);
   }
   if (REAL(unlinkat)(g_process.cache_fd, cache_name, AT_REMOVEDIR) != 0 && errno != ENOENT) return -1;
+  return 0;
+}
+
+namespace {
+char g_version_folder[64];
+}  // namespace
+
+int note_version_folder(const char* folder) {
+  if (strlen(folder) >= sizeof g_version_folder) return fail_with(ENAMETOOLONG);
+  strcpy(g_version_folder, folder);
+  return 0;
+}
+
+int link_tablespace(const char* location, const char* name, const MappedPath& path) {
+  const HeldSignals held;
+  const int result = make_tablespace(g_process.cache_fd, path.spcnode, location,
+                                     g_version_folder[0] != 0 ? g_version_folder : nullptr, name);
+  g_version_folder[0] = 0;
+  return result;
+}
+
+ssize_t read_tablespace_link(const char* name, const MappedPath& path, char* buffer, size_t size) {
+  const long length = tablespace_location(g_process.cache_fd, path.spcnode, buffer, size);
+  return length >= 0 ? length : REAL(readlink)(name, buffer, size);
+}
+
+int unlink_tablespace(const char* name, const MappedPath& path) {
+  if (REAL(unlink)(name) != 0) return -1;
+  forget_tablespace(g_process.cache_fd, path.spcnode);
+  return 0;
+}
+
+int remove_tablespace_folder(const char* name, const MappedPath& path) {
+  if (REAL(rmdir)(name) != 0) return -1;
+  forget_tablespace(g_process.cache_fd, path.spcnode);
   return 0;
 }
 

@@ -21,6 +21,14 @@ int truncate_named(const MappedPath& path, off_t length);
 int make_database(const char* name, const MappedPath& path, mode_t mode);
 int remove_database(const char* name, const MappedPath& path);
 
+// Tablespaces: what PostgreSQL does to pg_tblspc/OID, done to the cache folder (vfs/tablespace_files.h).
+int link_tablespace(const char* location, const char* name, const MappedPath& path);
+ssize_t read_tablespace_link(const char* name, const MappedPath& path, char* buffer, size_t size);
+int unlink_tablespace(const char* name, const MappedPath& path);
+int remove_tablespace_folder(const char* name, const MappedPath& path);  // of one in place
+// PostgreSQL makes LOCATION/PG_… first and the link next: this process's next link_tablespace makes that folder.
+int note_version_folder(const char* folder);
+
 // A directory stream that goes on in a second folder.
 DIR* open_merged(const char* name, const MappedPath& path);
 DIR* open_slru_folder(const MappedPath& path);

@@ -17,6 +17,7 @@
 
 #include "vfs/preload/blocks.h"
 #include "vfs/preload/files.h"
+#include "vfs/preload/place.h"
 #include "vfs/preload/real.h"
 #include "vfs/preload/wal.h"
 
@@ -38,19 +39,16 @@ bool active() {
   return true;
 }
 
-MappedPath ours(const char* path) { return active() ? map(path) : MappedPath{}; }
-bool is_file(const MappedPath& path) { return path.kind == PathKind::kRelFile || path.kind == PathKind::kSlruFile; }
-
 int refuse(int error) {
   errno = error;
   return -1;
 }
 
 int open_any(const char* name, int flags, mode_t mode) {
-  const MappedPath path = ours(name);
-  if (is_file(path)) return open_blocks(path, flags, mode);
-  if (path.kind == PathKind::kWalFile || path.kind == PathKind::kWalTemp) return open_wal(name, path, flags, mode);
-  return REAL(open)(name, flags, mode);
+  const Place place(name);
+  if (place.is_file()) return open_blocks(place.path, flags, mode);
+  if (place.is(PathKind::kWalFile) || place.is(PathKind::kWalTemp)) return open_wal(name, place.path, flags, mode);
+  return REAL(open)(place.name, flags, mode);
 }
 
 mode_t mode_argument(int flags, va_list args) {
@@ -231,8 +229,8 @@ HOOK_AS(int, ftruncate, (int fd, off_t length)) {
 HOOK_ALIAS(ftruncate64, ftruncate)
 
 HOOK_AS(int, truncate, (const char* name, off_t length)) {
-  const MappedPath path = ours(name);
-  return is_file(path) ? truncate_named(path, length) : REAL(truncate)(name, length);
+  const Place place(name);
+  return place.is_file() ? truncate_named(place.path, length) : REAL(truncate)(place.name, length);
 }
 HOOK_ALIAS(truncate64, truncate)
 
@@ -291,13 +289,15 @@ HOOK_ALIAS(mmap64, mmap)
 // --- names ---
 
 HOOK_AS(int, stat, (const char* name, struct stat* result)) {
-  const MappedPath path = ours(name);
-  return is_file(path) ? stat_blocks(path, result) : REAL(stat)(name, result);
+  const Place place(name);
+  if (place.is_file()) return stat_blocks(place.path, result);
+  if (place.new_version_folder() != nullptr) return refuse(ENOENT);
+  return REAL(stat)(place.name, result);
 }
 HOOK_ALIAS(stat64, stat)
 HOOK_AS(int, lstat, (const char* name, struct stat* result)) {
-  const MappedPath path = ours(name);
-  return is_file(path) ? stat_blocks(path, result) : REAL(lstat)(name, result);
+  const Place place(name);
+  return place.is_file() ? stat_blocks(place.path, result) : REAL(lstat)(place.name, result);
 }
 HOOK_ALIAS(lstat64, lstat)
 HOOK_AS(int, __xstat, (int, const char* name, struct stat* result)) { return helium_stat(name, result); }
@@ -307,8 +307,8 @@ HOOK_ALIAS(__lxstat64, __lxstat)
 
 HOOK_AS(int, fstatat, (int directory, const char* name, struct stat* result, int flags)) {
   if (directory == AT_FDCWD || (name != nullptr && *name == '/')) {
-    const MappedPath path = ours(name);
-    if (is_file(path)) return stat_blocks(path, result);
+    const Place place(name);
+    return place.is_file() ? stat_blocks(place.path, result) : REAL(fstatat)(directory, place.name, result, flags);
   }
   return REAL(fstatat)(directory, name, result, flags);
 }
@@ -319,77 +319,97 @@ HOOK_AS(int, __fxstatat, (int, int directory, const char* name, struct stat* res
 HOOK_ALIAS(__fxstatat64, __fxstatat)
 
 HOOK_AS(int, access, (const char* name, int mode)) {
-  const MappedPath path = ours(name);
-  return is_file(path) ? access_blocks(path, mode) : REAL(access)(name, mode);
+  const Place place(name);
+  return place.is_file() ? access_blocks(place.path, mode) : REAL(access)(place.name, mode);
 }
 HOOK_AS(int, faccessat, (int directory, const char* name, int mode, int flags)) {
   if (directory == AT_FDCWD || (name != nullptr && *name == '/')) {
-    const MappedPath path = ours(name);
-    if (is_file(path)) return access_blocks(path, mode);
+    const Place place(name);
+    return place.is_file() ? access_blocks(place.path, mode) : REAL(faccessat)(directory, place.name, mode, flags);
   }
   return REAL(faccessat)(directory, name, mode, flags);
 }
 
-HOOK_AS(int, unlink, (const char* name)) {
-  const MappedPath path = ours(name);
-  return is_file(path) ? unlink_blocks(path) : REAL(unlink)(name);
+namespace {
+int unlink_place(const Place& place) {
+  if (place.is_file()) return unlink_blocks(place.path);
+  if (place.is(PathKind::kTablespaceLink)) return unlink_tablespace(place.name, place.path);
+  return REAL(unlink)(place.name);
 }
+int rmdir_place(const Place& place) {
+  if (place.is_database()) return remove_database(place.name, place.path);
+  if (place.is(PathKind::kTablespaceLink)) return remove_tablespace_folder(place.name, place.path);
+  return REAL(rmdir)(place.name);
+}
+}  // namespace
+
+HOOK_AS(int, unlink, (const char* name)) { return unlink_place(Place(name)); }
 HOOK_AS(int, remove, (const char* name)) {
-  const MappedPath path = ours(name);
-  if (is_file(path)) return unlink_blocks(path);
-  if (path.kind == PathKind::kRelDir && path.dbnode != 0) return remove_database(name, path);
-  if (REAL(unlink)(name) == 0) return 0;
-  return errno == EISDIR ? REAL(rmdir)(name) : -1;
+  const Place place(name);
+  if (place.is_database()) return remove_database(place.name, place.path);
+  if (unlink_place(place) == 0) return 0;
+  return errno == EISDIR ? rmdir_place(place) : -1;
 }
 HOOK_AS(int, unlinkat, (int directory, const char* name, int flags)) {
   if (directory == AT_FDCWD || (name != nullptr && *name == '/')) {
-    const MappedPath path = ours(name);
-    if (is_file(path) && !(flags & AT_REMOVEDIR)) return unlink_blocks(path);
-    if (path.kind == PathKind::kRelDir && path.dbnode != 0 && (flags & AT_REMOVEDIR)) return remove_database(name, path);
+    const Place place(name);
+    return flags & AT_REMOVEDIR ? rmdir_place(place) : unlink_place(place);
   }
   return REAL(unlinkat)(directory, name, flags);
 }
 
 // Files of blocks are never renamed or linked by PostgreSQL; whoever tries gets what another file system says.
 HOOK_AS(int, rename, (const char* from, const char* to)) {
-  if (is_file(ours(from)) || is_file(ours(to))) return refuse(EXDEV);
-  return REAL(rename)(from, to);
+  const Place source(from), target(to);
+  if (source.is_file() || target.is_file()) return refuse(EXDEV);
+  return REAL(rename)(source.name, target.name);
 }
 HOOK_AS(int, renameat, (int from_directory, const char* from, int to_directory, const char* to)) {
-  if ((from_directory == AT_FDCWD && is_file(ours(from))) || (to_directory == AT_FDCWD && is_file(ours(to)))) return refuse(EXDEV);
+  if ((from_directory == AT_FDCWD && Place(from).is_file()) || (to_directory == AT_FDCWD && Place(to).is_file())) return refuse(EXDEV);
   return REAL(renameat)(from_directory, from, to_directory, to);
 }
 HOOK_AS(int, link, (const char* from, const char* to)) {
-  if (is_file(ours(from)) || is_file(ours(to))) return refuse(EXDEV);
-  return REAL(link)(from, to);
+  const Place source(from), target(to);
+  if (source.is_file() || target.is_file()) return refuse(EXDEV);
+  return REAL(link)(source.name, target.name);
 }
 HOOK_AS(int, chmod, (const char* name, mode_t mode)) {
-  if (is_file(ours(name))) return 0;  // the cache's files are the agent's
-  return REAL(chmod)(name, mode);
+  const Place place(name);
+  if (place.is_file()) return 0;  // the cache's files are the agent's
+  // CREATE TABLESPACE looks in this way whether LOCATION is there. It is not ours to change.
+  struct stat folder;
+  if (place.is_absolute() && REAL(stat)(place.name, &folder) == 0 && S_ISDIR(folder.st_mode)) return 0;
+  return REAL(chmod)(place.name, mode);
 }
 
-// Tablespaces are not carried by storage yet: refused where they begin.
+// A tablespace begins as a link from pg_tblspc to its location. Ours lead into the cache folder instead.
 HOOK_AS(int, symlink, (const char* target, const char* name)) {
-  if (ours(name).kind == PathKind::kTablespaceLink) return refuse(EOPNOTSUPP);
-  return REAL(symlink)(target, name);
+  const Place place(name);
+  if (place.is(PathKind::kTablespaceLink)) return link_tablespace(target, place.name, place.path);
+  return REAL(symlink)(target, place.name);
 }
+namespace {
+ssize_t read_link(const char* name, char* buffer, size_t size) {
+  const Place place(name);
+  if (place.is(PathKind::kTablespaceLink)) return read_tablespace_link(place.name, place.path, buffer, size);
+  return REAL(readlink)(place.name, buffer, size);
+}
+}  // namespace
+HOOK_AS(ssize_t, readlink, (const char* name, char* buffer, size_t size)) { return read_link(name, buffer, size); }
+HOOK_AS(ssize_t, __readlink_chk, (const char* name, char* buffer, size_t size, size_t)) { return read_link(name, buffer, size); }
 HOOK_AS(int, mkdir, (const char* name, mode_t mode)) {
-  const MappedPath path = ours(name);
-  if (path.kind == PathKind::kTablespaceLink) return refuse(EOPNOTSUPP);
-  if (path.kind == PathKind::kRelDir && path.dbnode != 0) return make_database(name, path, mode);
-  return REAL(mkdir)(name, mode);
+  const Place place(name);
+  if (place.is_database()) return make_database(place.name, place.path, mode);
+  if (const char* folder = place.new_version_folder()) return note_version_folder(folder);
+  return REAL(mkdir)(place.name, mode);
 }
-HOOK_AS(int, rmdir, (const char* name)) {
-  const MappedPath path = ours(name);
-  if (path.kind == PathKind::kRelDir && path.dbnode != 0) return remove_database(name, path);
-  return REAL(rmdir)(name);
-}
+HOOK_AS(int, rmdir, (const char* name)) { return rmdir_place(Place(name)); }
 
 HOOK_AS(DIR*, opendir, (const char* name)) {
-  const MappedPath path = ours(name);
-  if (path.kind == PathKind::kRelDir) return open_merged(name, path);
-  if (path.kind == PathKind::kSlruDir) return open_slru_folder(path);
-  return REAL(opendir)(name);
+  const Place place(name);
+  if (place.is(PathKind::kRelDir)) return open_merged(place.name, place.path);
+  if (place.is(PathKind::kSlruDir)) return open_slru_folder(place.path);
+  return REAL(opendir)(place.name);
 }
 HOOK_AS(dirent*, readdir, (DIR* stream)) { return read_merged(stream); }
 HOOK_ALIAS(readdir64, readdir)
@@ -412,13 +432,13 @@ int cookie_close(void* cookie) { return helium_close(static_cast<int>(reinterpre
 }  // namespace
 
 HOOK_AS(FILE*, fopen, (const char* name, const char* mode)) {
-  const MappedPath path = ours(name);
-  if (!is_file(path)) return REAL(fopen)(name, mode);
+  const Place place(name);
+  if (!place.is_file()) return REAL(fopen)(place.name, mode);
   if (mode[0] != 'r' || strchr(mode, '+') != nullptr) {
     errno = EOPNOTSUPP;
     return nullptr;
   }
-  const int fd = open_blocks(path, O_RDONLY | O_CLOEXEC, 0);
+  const int fd = open_blocks(place.path, O_RDONLY | O_CLOEXEC, 0);
   if (fd < 0) return nullptr;
   return fopencookie(reinterpret_cast<void*>(static_cast<intptr_t>(fd)), mode,
                      cookie_io_functions_t{cookie_read, nullptr, cookie_seek, cookie_close});

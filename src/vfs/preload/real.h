@@ -17,7 +17,7 @@
   X(lseek) X(ftruncate) X(truncate) X(posix_fallocate) X(fallocate) X(posix_fadvise) X(fsync) X(fdatasync)     \
   X(stat) X(lstat) X(fstatat) X(access) X(faccessat) X(unlink) X(unlinkat) X(rename) X(link) X(symlink)        \
   X(mkdir) X(rmdir) X(opendir) X(readdir) X(closedir) X(rewinddir) X(dup) X(dup2) X(dup3) X(fcntl) X(fork)     \
-  X(mmap) X(fopen) X(chmod) X(renameat) X(prctl)
+  X(mmap) X(readlink) X(fopen) X(chmod) X(renameat) X(prctl)
 
 namespace helium::vfs::real {
 

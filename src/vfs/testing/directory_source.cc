@@ -61,6 +61,7 @@ Result<ForkSizes> DirectorySource::rel_info(uint32_t spcnode, uint32_t dbnode, u
 
 Result<std::vector<std::pair<pg::RelTag, uint32_t>>> DirectorySource::list_rels(uint32_t spcnode, uint32_t dbnode) {
   std::vector<std::pair<pg::RelTag, uint32_t>> rels;
+  if (dbnode != 0 && spcnode != pg::kDefaultTablespace) return rels;  // it has no tablespaces
   const std::string folder = dbnode == 0 ? "global" : "base/" + std::to_string(dbnode);
   std::error_code error;
   for (const auto& item : fs::directory_iterator(directory_ + "/" + folder, error)) {

@@ -7,7 +7,7 @@
 //   part FD OFFSET BYTE SIZE           a write inside a block
 //   next FD SIZE                       read() at the position: bytes and the first one
 //   size FD | stat PATH | access PATH | unlink PATH | truncate FD BLOCKS | cut PATH BLOCKS | close FD
-//   sync FD | ls PATH | mkdir PATH | rmdir PATH | symlink TARGET PATH | map FD | copy FROM TO | slurp PATH
+//   sync FD | ls PATH | mkdir PATH | rmdir PATH | symlink TARGET PATH | readlink PATH | chmod PATH | map FD | copy FROM TO | slurp PATH
 //   advise FD BLKNO | lsn N            the insert position that writes carry from now on
 //   storm PATH BLOCKS FIRST STEP SECONDS   see below: the number of errors found
 //   speed FD COUNT                     CPU nanoseconds per read of block 0
@@ -156,6 +156,12 @@ std::string run(std::istringstream& in) {
   if (verb == "mkdir") return in >> path, std::to_string(or_errno(mkdir(path.c_str(), 0700)));
   if (verb == "rmdir") return in >> path, std::to_string(or_errno(rmdir(path.c_str())));
   if (verb == "symlink") return in >> word >> path, std::to_string(or_errno(symlink(word.c_str(), path.c_str())));
+  if (verb == "chmod") return in >> path, std::to_string(or_errno(chmod(path.c_str(), 0700)));
+  if (verb == "readlink") {
+    in >> path;
+    const ssize_t size = readlink(path.c_str(), g_buffer, 4096);
+    return size < 0 ? std::to_string(-errno) : std::string(g_buffer, static_cast<size_t>(size));
+  }
   if (verb == "map") {
     in >> fd;
     return std::to_string(mmap(nullptr, kBlock, PROT_READ, MAP_SHARED, static_cast<int>(fd), 0) == MAP_FAILED ? -errno : 0);
