@@ -50,6 +50,7 @@ Key Key::twophase(uint64_t xid) {
 Key Key::aux_file(uint64_t name_hash, uint8_t slot) {
   return {KeyKind::kAuxFile, static_cast<uint32_t>(name_hash >> 32), static_cast<uint32_t>(name_hash), 0, slot, 0};
 }
+Key Key::repl_origin(uint16_t id) { return {KeyKind::kReplOrigin, 0, id, 0, 0, 0}; }
 Key Key::db_dir(uint32_t spcnode, uint32_t dbnode) { return {KeyKind::kDbDir, spcnode, dbnode, 0, 0, 0}; }
 Key Key::relmap(uint32_t spcnode, uint32_t dbnode) { return {KeyKind::kRelmap, spcnode, dbnode, 0, 0, 0}; }
 
@@ -118,6 +119,7 @@ std::string to_string(const Key& key) {
     case KeyKind::kCheckpoint: return "checkpoint";
     case KeyKind::kTwophase: return fmt::format("twophase {}", key.number());
     case KeyKind::kAuxFile: return fmt::format("aux_file {:016X}.{}", key.number(), key.slot());
+    case KeyKind::kReplOrigin: return fmt::format("repl_origin {}", key.number());
     case KeyKind::kDbDir: return fmt::format("db_dir {}/{}", key.spcnode(), key.dbnode());
     case KeyKind::kRelmap: return fmt::format("relmap {}/{}", key.spcnode(), key.dbnode());
     case KeyKind::kRelSize: return fmt::format("rel_size {}", rel());

@@ -36,6 +36,7 @@ enum class KeyKind : uint8_t {
   kCheckpoint = 0x03,
   kTwophase = 0x04,
   kAuxFile = 0x05,
+  kReplOrigin = 0x06,
   kDbDir = 0x10,
   kRelmap = 0x11,
   kRelSize = 0x12,
@@ -58,6 +59,7 @@ class Key {
   static Key checkpoint();
   static Key twophase(uint64_t xid);  // 64 bits: version 17 names these files by full xid
   static Key aux_file(uint64_t name_hash, uint8_t slot = 0);  // slot: tells colliding names apart
+  static Key repl_origin(uint16_t id);
   static Key db_dir(uint32_t spcnode, uint32_t dbnode);
   static Key relmap(uint32_t spcnode, uint32_t dbnode);  // the shared map: 1664, 0
   static Key rel_size(const pg::RelTag& rel);
@@ -74,7 +76,7 @@ class Key {
   uint32_t spcnode() const { return field(1); }  // kDbDir, kRelmap, kRel…
   uint32_t dbnode() const { return field(5); }   // likewise
   uint32_t blkno() const { return field(14); }   // kRelBlock, kSlruBlock (page), kRelZeroRange (first block)
-  uint64_t number() const { return uint64_t{field(1)} << 32 | field(5); }  // kTwophase (xid), kAuxFile (hash)
+  uint64_t number() const { return uint64_t{field(1)} << 32 | field(5); }  // kTwophase (xid), kAuxFile (hash), kReplOrigin
   uint8_t slot() const { return bytes_[13]; }    // kAuxFile
 
   // The smallest key above this one. Precondition: *this is not 18 times 0xFF.

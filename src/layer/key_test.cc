@@ -23,6 +23,8 @@ TEST(Key, PartsComeBack) {
   EXPECT_EQ(Key::twophase(0x123456789AB).number(), 0x123456789ABu);
   EXPECT_EQ(Key::aux_file(0xFEDCBA9876543210, 3).number(), 0xFEDCBA9876543210u);
   EXPECT_EQ(Key::aux_file(1, 3).slot(), 3);
+  EXPECT_EQ(Key::repl_origin(65534).number(), 65534u);
+  EXPECT_EQ(to_string(Key::repl_origin(3)), "repl_origin 3");
   EXPECT_EQ(Key::from_bytes(block.view()), block);
 }
 
@@ -53,6 +55,8 @@ TEST(Key, RangesHoldJustTheirOwn) {
   EXPECT_FALSE(KeyRange::rel_blocks(kRel, 3, 5).contains(Key::rel_block(kRel, 5)));
   EXPECT_TRUE(KeyRange::all_of(KeyKind::kTwophase).contains(Key::twophase(UINT64_MAX)));
   EXPECT_FALSE(KeyRange::all_of(KeyKind::kTwophase).contains(Key::aux_file(0)));
+  EXPECT_TRUE(KeyRange::all_of(KeyKind::kReplOrigin).contains(Key::repl_origin(65535)));
+  EXPECT_FALSE(KeyRange::all_of(KeyKind::kReplOrigin).contains(Key::db_dir(0, 0)));
   EXPECT_TRUE(KeyRange::slru_sizes(pg::SlruKind::kClog).contains(Key::slru_size({pg::SlruKind::kClog, UINT32_MAX})));
   EXPECT_FALSE(KeyRange::slru_sizes(pg::SlruKind::kClog).contains(Key::slru_size({pg::SlruKind::kMultixactMembers, 0})));
   EXPECT_TRUE(KeyRange::slru_blocks({pg::SlruKind::kClog, 2}).contains(Key::slru_block({pg::SlruKind::kClog, 2}, 31)));

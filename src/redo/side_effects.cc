@@ -266,6 +266,7 @@ Result<ReplOriginRecord> parse_repl_origin(const pg::DecodedRecord& record) {
   origin.set = record.op() == kReplOriginSet;
   if (origin.set) origin.remote_lsn = reader.lsn();
   origin.origin_id = reader.u16();
+  if (origin.set) origin.backward = reader.u8() != 0;
   HELIUM_TRY(check(reader, record));
   return origin;
 }

@@ -167,6 +167,7 @@ struct ReplOriginRecord {
   bool set = false;                 // else drop
   uint16_t origin_id = 0;
   Lsn remote_lsn;                   // of a set
+  bool backward = false;            // of a set: also to a position before the one that is known
 };
 Result<ReplOriginRecord> parse_repl_origin(const pg::DecodedRecord& record);
 

@@ -70,7 +70,8 @@ TEST(SideEffects, APreparedTransactionsFileIsItsRecordAndACrc) {
   main.u32(2);         // subtransactions
   main.zeros(22);
   main.u16(4);         // gid length
-  main.zeros(16);
+  main.u64(0xDEF);     // origin: LSN and time
+  main.u64(1);
   main.raw("gid\0\0\0\0\0", 8);
   main.u32(751);
   main.u32(752);
@@ -80,6 +81,7 @@ TEST(SideEffects, APreparedTransactionsFileIsItsRecordAndACrc) {
   EXPECT_EQ(prepare->gid, "gid");
   EXPECT_EQ(prepare->subxids, (std::vector<uint32_t>{751, 752}));
   EXPECT_EQ(prepare->prepared_at, 4000);
+  EXPECT_EQ(prepare->origin_lsn, Lsn(0xDEF));
   const Bytes file = twophase_file(prepare->state);
   ASSERT_EQ(file.size(), record.main.size() + 4);
   EXPECT_EQ(load<uint32_t>(file.data() + record.main.size()), crc32c(record.main));
@@ -115,6 +117,24 @@ TEST(SideEffects, DatabaseOperationsMeanSomethingElseIn14) {
   const auto copied = parse_dbase(copy.record, 15);
   ASSERT_TRUE(copied);
   EXPECT_EQ(copied->src_dbnode, 5u);
+}
+
+TEST(SideEffects, OriginsAreSetAndDropped) {
+  TestRecord set(pg::Rmgr::kReplOrigin, 0x00, pack<uint64_t, uint16_t, uint8_t, uint8_t, uint32_t>(0xABC, 3, 1, 0, 0), 0);
+  const auto origin = parse_repl_origin(set.record);
+  ASSERT_TRUE(origin);
+  EXPECT_TRUE(origin->set && origin->backward);
+  EXPECT_EQ(origin->origin_id, 3);
+  EXPECT_EQ(origin->remote_lsn, Lsn(0xABC));
+  TestRecord drop(pg::Rmgr::kReplOrigin, 0x10, pack<uint16_t>(3), 0);
+  const auto dropped = parse_repl_origin(drop.record);
+  ASSERT_TRUE(dropped);
+  EXPECT_FALSE(dropped->set);
+  EXPECT_EQ(dropped->origin_id, 3);
+  for (const size_t size : {0, 8, 10}) {
+    set.record.main_data = ByteView(set.main).first(size);
+    EXPECT_FALSE(parse_repl_origin(set.record)) << size;
+  }
 }
 
 TEST(SideEffects, RunningTransactionsAndAssignmentsProveXids) {

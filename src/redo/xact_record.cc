@@ -130,6 +130,8 @@ Result<XactPrepare> parse_xact_prepare(const pg::DecodedRecord& record, int pg_v
   prepare.xid = load<uint32_t>(data.data() + 8);
   prepare.dbnode = load<uint32_t>(data.data() + 12);
   prepare.prepared_at = load<int64_t>(data.data() + 16);
+  prepare.origin_id = record.origin_id;
+  prepare.origin_lsn = Lsn(load<uint64_t>(data.data() + header_size - 16));  // origin_lsn, origin_timestamp end it
   prepare.state = data;
   const auto nsubxacts = load<int32_t>(data.data() + 28);
   const size_t gidlen = load<uint16_t>(data.data() + gidlen_at);

@@ -63,6 +63,8 @@ struct XactPrepare {
   int64_t prepared_at = 0;
   std::vector<uint32_t> subxids;
   std::string_view gid;
+  uint16_t origin_id = 0;            // 0: it comes from no replication origin
+  Lsn origin_lsn;                    // else its progress
   ByteView state;                    // the record's main data
 };
 Result<XactPrepare> parse_xact_prepare(const pg::DecodedRecord& record, int pg_version);
