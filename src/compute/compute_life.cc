@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "io/durable_file.h"
+#include "pg/origin_file.h"
 
 namespace helium::compute {
 namespace {
@@ -50,6 +51,13 @@ bool prewarm_wanted() {
 int32_t count_prepared_transactions(const wire::BootstrapReply& bootstrap) {
   return static_cast<int32_t>(std::ranges::count_if(
       bootstrap.files, [](const wire::BootstrapFile& file) { return file.path.starts_with("pg_twophase/"); }));
+}
+
+Result<int32_t> count_replication_origins(const wire::BootstrapReply& bootstrap) {
+  const auto file = std::ranges::find(bootstrap.files, std::string_view(pg::kOriginFile), &wire::BootstrapFile::path);
+  if (file == bootstrap.files.end()) return 0;
+  HELIUM_ASSIGN(const auto origins, pg::decode_origin_file(file->content));
+  return static_cast<int32_t>(origins.size());
 }
 
 }  // namespace
@@ -163,11 +171,24 @@ Status ComputeLife::make_local_files(const wire::BootstrapReply& bootstrap) {
   input.user = spec_.settings;
   input.pg_version = spec_.pg_version;
   input.pg_address = spec_.pg_address;
+  input.is_branch = bootstrap.is_branch;
+  HELIUM_ASSIGN(input.floors.replication_origins, count_replication_origins(bootstrap));
   input.floors.prepared_transactions = count_prepared_transactions(bootstrap);
   HELIUM_ASSIGN(settings_, make_settings(input));
   checkpoint_ = make_start_checkpoint(bootstrap, settings_, now);
+  HELIUM_TRY(make_tablespaces(bootstrap));
   HELIUM_TRY(write_data_directory(kPgdata, {bootstrap, checkpoint_, settings_, now}));
   HELIUM_ASSIGN(pgdata_, open_file(kPgdata, O_RDONLY | O_DIRECTORY));
+  return {};
+}
+
+// Before the data directory: folders of databases are made through these links.
+Status ComputeLife::make_tablespaces(const wire::BootstrapReply& bootstrap) {
+  HELIUM_ASSIGN(const auto tablespaces, tablespaces_of(bootstrap));
+  for (const Tablespace& tablespace : tablespaces) {
+    HELIUM_TRY(cache_->add_tablespace(tablespace.oid, tablespace.location));
+  }
+  for (const std::string& folder : bootstrap.folders) HELIUM_TRY(cache_->add_folder(folder));
   return {};
 }
 

@@ -84,6 +84,7 @@ class ComputeLife {
  private:
   Result<walclient::WalProposer::Elected> elect();
   Result<wire::BootstrapReply> bootstrap(const walclient::WalProposer::Elected& elected);
+  Status make_tablespaces(const wire::BootstrapReply& bootstrap);
   Status make_local_files(const wire::BootstrapReply& bootstrap);
   Status start_services(const wire::BootstrapReply& bootstrap);
   void on_fenced(uint64_t newer_term);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "io/durable_file.h"
 #include "pg/constants.h"
+#include "vfs/path_map.h"
 
 namespace helium::compute {
 namespace {
@@ -20,6 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kTrash = "trash";
+constexpr size_t kLocationMax = 1024;  // MAXPGPATH
 
 // What initdb makes, but for base/1, which the pageserver names like every other database.
 constexpr const char* kFolders[] = {
@@ -68,6 +70,7 @@ Status write_bootstrap_files(const fs::path& pgdata, const wire::BootstrapReply&
     HELIUM_TRY(make_parents(folder + "/"));
   }
   for (const wire::BootstrapFile& file : bootstrap.files) {
+    if (S_ISLNK(file.mode)) continue;  // a tablespace: its link is there already
     if (!is_safe_relative_path(file.path)) {
       return fail(ErrorCode::kInvalid, fmt::format("the pageserver names a file '{}'", file.path));
     }
@@ -121,6 +124,21 @@ pg::SyntheticCheckpoint make_start_checkpoint(const wire::BootstrapReply& bootst
   checkpoint.oldest_active_xid = 0;  // a shutdown checkpoint: nothing runs
   return pg::build_shutdown_checkpoint(bootstrap.lsn, bootstrap.prev_record_start, checkpoint,
                                        bootstrap.system_identifier, static_cast<int>(bootstrap.pg_version));
+}
+
+Result<std::vector<Tablespace>> tablespaces_of(const wire::BootstrapReply& bootstrap) {
+  std::vector<Tablespace> tablespaces;
+  for (const wire::BootstrapFile& file : bootstrap.files) {
+    if (!S_ISLNK(file.mode)) continue;
+    const vfs::MappedPath path = vfs::map_path(file.path.c_str());
+    const std::string location(reinterpret_cast<const char*>(file.content.data()), file.content.size());
+    if (path.kind != vfs::PathKind::kTablespaceLink || !location.starts_with('/') || location.size() >= kLocationMax ||
+        location.find('\0') != std::string::npos) {
+      return fail(ErrorCode::kInvalid, fmt::format("the pageserver names a link '{}' to '{}'", file.path, location));
+    }
+    tablespaces.push_back({path.spcnode, location});
+  }
+  return tablespaces;
 }
 
 Status write_wal_segments(const fs::path& pg_wal, const std::vector<pg::WalPiece>& pieces) {

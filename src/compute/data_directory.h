@@ -39,13 +39,21 @@ void remove_trash(const std::filesystem::path& endpoint_dir, const std::atomic<b
 pg::SyntheticCheckpoint make_start_checkpoint(const wire::BootstrapReply& bootstrap, const PgSettings& settings,
                                               int64_t now_seconds);
 
+// A tablespace with a location: a file of the answer whose mode says symbolic link, content LOCATION.
+struct Tablespace {
+  uint32_t oid = 0;
+  std::string location;
+  friend bool operator==(const Tablespace&, const Tablespace&) = default;
+};
+Result<std::vector<Tablespace>> tablespaces_of(const wire::BootstrapReply& bootstrap);
+
 struct DataDirectoryInput {
   const wire::BootstrapReply& bootstrap;
   const pg::SyntheticCheckpoint& checkpoint;
   const PgSettings& settings;
   int64_t now_seconds = 0;
 };
-// Fills an empty `pgdata`.
+// Fills `pgdata`, which is empty but for the links of tablespaces (vfs/tablespace_files.h).
 Status write_data_directory(const std::filesystem::path& pgdata, const DataDirectoryInput& input);
 
 // A path relative to the data directory that stays inside: no empty, "." or ".." component.

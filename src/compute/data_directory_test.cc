@@ -85,6 +85,25 @@ TEST_F(DataDirectoryTest, AnAnswerThatLeadsOutsideIsRefused) {
   }
 }
 
+TEST_F(DataDirectoryTest, TablespacesAreLinksOfTheAnswerAndNothingElse) {
+  const auto link = [](std::string path, std::string_view location) {
+    const ByteView bytes = as_bytes(location);
+    return wire::BootstrapFile{std::move(path), S_IFLNK | 0777, Bytes(bytes.begin(), bytes.end())};
+  };
+  wire::BootstrapReply bootstrap;
+  bootstrap.files = {{"PG_VERSION", 0600, {}}, link("pg_tblspc/16400", "/mnt/fast"), link("pg_tblspc/16401", "/b")};
+  const auto tablespaces = tablespaces_of(bootstrap);
+  ASSERT_TRUE(tablespaces) << tablespaces.error().message;
+  EXPECT_EQ(*tablespaces, (std::vector<Tablespace>{{16400, "/mnt/fast"}, {16401, "/b"}}));
+  for (const wire::BootstrapFile& bad :
+       {link("pg_tblspc/16400", ""), link("pg_tblspc/16400", "relative"), link("pg_tblspc/16400", std::string_view("/a\0b", 4)),
+        link("pg_tblspc/16400", "/" + std::string(1023, 'x')), link("base/5", "/a"), link("pg_tblspc/../x", "/a"),
+        link("/etc/passwd", "/a")}) {
+    bootstrap.files = {bad};
+    EXPECT_FALSE(tablespaces_of(bootstrap)) << bad.path;
+  }
+}
+
 // Rule 11: the checkpoint crosses a page at 1.4 % of all offsets, and now and then a segment.
 TEST_F(DataDirectoryTest, TheStartCheckpointParsesAtEveryOffset) {
   for (uint64_t offset = 0; offset < pg::kWalPageSize; offset += 8) {

@@ -181,24 +181,48 @@ Status check_user_setting(const std::string& name, const std::string& value) {
   return {};
 }
 
+namespace {
+
+// A number that the timeline needs to be at least so high.
+struct Floor {
+  std::string name;
+  int64_t present = 0;  // the user's value, else PostgreSQL's own
+  int64_t least = 0;
+  const char* what = "";
+};
+
+std::vector<Floor> floors_of(const SettingsInput& input) {
+  return {
+      {"max_prepared_transactions", 0, input.floors.prepared_transactions, "prepared transactions"},
+      {input.pg_version >= 18 ? "max_active_replication_origins" : "max_replication_slots", 10,
+       input.floors.replication_origins, "replication origins"},
+  };
+}
+
+}  // namespace
+
 Result<PgSettings> make_settings(const SettingsInput& input) {
   PgSettings result;
   std::string& conf = result.postgresql_conf;
   conf = "# Written by compute_ctl at each start. Settings of the endpoint: helium endpoint create -c name=value\n\n";
   for (const auto& [name, value] : kDefaults) conf += fmt::format("{} = {}\n", name, quote_setting(std::string(value)));
 
+  if (input.is_branch) {
+    conf += "\n# Subscriptions of the branch's parent would go on here, with the parent's slots at the publishers\n"
+            "max_logical_replication_workers = 0\n";
+  }
   conf += "\n# The endpoint's own\n";
-  int64_t max_prepared = 0;
   std::string io_method = "worker";
+  std::vector<Floor> floors = floors_of(input);
   for (const auto& [name, value] : input.user) {
     HELIUM_TRY(check_user_setting(name, value));
     const std::string key = lower(name);
-    if (key == "max_prepared_transactions") {
+    if (const auto floor = std::ranges::find(floors, key, &Floor::name); floor != floors.end()) {
       const std::optional<int64_t> number = parse_number(value);
       if (!number || *number < 0) {
         return fail(ErrorCode::kInvalid, fmt::format("setting {} = '{}' is not a number", name, value));
       }
-      max_prepared = *number;
+      floor->present = *number;
     } else if (key == "full_page_writes") {
       const std::optional<bool> on = parse_bool(value);
       if (!on) return fail(ErrorCode::kInvalid, fmt::format("setting {} = '{}' is neither on nor off", name, value));
@@ -210,9 +234,9 @@ Result<PgSettings> make_settings(const SettingsInput& input) {
     }
     conf += fmt::format("{} = {}\n", key, quote_setting(value));
   }
-  if (max_prepared < input.floors.prepared_transactions) {
-    conf += fmt::format("\n# The timeline has {0} prepared transactions\nmax_prepared_transactions = {0}\n",
-                        input.floors.prepared_transactions);
+  for (const Floor& floor : floors) {
+    if (floor.present >= floor.least) continue;
+    conf += fmt::format("\n# The timeline has {} {}\n{} = {}\n", floor.least, floor.what, floor.name, floor.least);
   }
 
   const auto force = [&](std::string_view name, std::string_view value) {

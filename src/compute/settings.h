@@ -23,6 +23,7 @@ namespace helium::compute {
 
 // What the timeline demands.
 struct SettingFloors {
+  int32_t replication_origins = 0;    // with progress at the start; they must all find a place
   int32_t prepared_transactions = 0;  // two-phase files at the start: they must all be recovered
 };
 
@@ -31,6 +32,7 @@ struct SettingsInput {
   int pg_version = 15;
   HostPort pg_address;
   SettingFloors floors;
+  bool is_branch = false;  // the subscriptions in its catalogs may be its parent's
 };
 
 struct PgSettings {

@@ -116,5 +116,28 @@ TEST(Settings, PreparedTransactionsRaiseTheirLimit) {
   EXPECT_FALSE(make_settings(with({{"max_prepared_transactions", "many"}})));
 }
 
+TEST(Settings, ABranchRunsNoSubscriptionsUnlessToldTo) {
+  SettingsInput input = with({});
+  EXPECT_EQ(make_settings(input)->postgresql_conf.find("max_logical_replication_workers"), std::string::npos);
+  input.is_branch = true;
+  EXPECT_NE(make_settings(input)->postgresql_conf.find("\nmax_logical_replication_workers = 0\n"), std::string::npos);
+  input.user["max_logical_replication_workers"] = "4";
+  const std::string conf = make_settings(input)->postgresql_conf;
+  EXPECT_GT(conf.find("max_logical_replication_workers = '4'"), conf.find("max_logical_replication_workers = 0")) << "the last one counts";
+}
+
+TEST(Settings, ReplicationOriginsRaiseTheirLimit) {
+  SettingsInput input = with({});
+  input.floors.replication_origins = 10;
+  EXPECT_EQ(make_settings(input)->postgresql_conf.find("max_replication_slots"), std::string::npos) << "PostgreSQL's own is 10";
+  input.floors.replication_origins = 11;
+  EXPECT_NE(make_settings(input)->postgresql_conf.find("\nmax_replication_slots = 11\n"), std::string::npos);
+  input.user["max_replication_slots"] = "3";
+  const std::string conf = make_settings(input)->postgresql_conf;
+  EXPECT_GT(conf.find("\nmax_replication_slots = 11\n"), conf.find("max_replication_slots = '3'")) << "the last one counts";
+  input.pg_version = 18;
+  EXPECT_NE(make_settings(input)->postgresql_conf.find("\nmax_active_replication_origins = 11\n"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace helium::compute

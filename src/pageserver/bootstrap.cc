@@ -1,7 +1,10 @@
 #include "pageserver/bootstrap.h"
 
+#include <sys/stat.h>
+
 #include "pageserver/format.h"
 #include "pg/constants.h"
+#include "pg/origin_file.h"
 #include "redo/xact_record.h"
 
 namespace helium::pageserver {
@@ -37,11 +40,17 @@ struct Collector {
   Status add_databases() {
     const std::string version = std::to_string(timeline.pg_version()) + "\n";
     add_file("PG_VERSION", text_bytes(version));
-    return timeline.store()->scan_latest(KeyRange::all_of(KeyKind::kDbDir), lsn, [&](const Key& key, const Version&) {
+    return timeline.store()->scan_latest(KeyRange::all_of(KeyKind::kDbDir), lsn, [&](const Key& key, const Version& value) {
       const std::string folder =
           database_folder(key.spcnode(), key.dbnode(), timeline.pg_version(), catalog_version);
       reply.folders.push_back(folder);
-      if (key.dbnode() != 0) add_file(folder + "/PG_VERSION", text_bytes(version));
+      if (key.dbnode() == 0) {
+        // Without a location it is in place: a folder and no link.
+        if (!value.bytes.view().empty())
+          reply.files.push_back({fmt::format("pg_tblspc/{}", key.spcnode()), S_IFLNK | 0777, value.bytes.to_bytes()});
+      } else if (is_whole_database(value.bytes.view())) {
+        add_file(folder + "/PG_VERSION", text_bytes(version));
+      }
       return true;
     });
   }
@@ -66,6 +75,23 @@ struct Collector {
         });
   }
 
+  // Of a branch only those that moved on the branch itself: see ingest_origins.cc.
+  Status add_replication_origins() {
+    std::vector<pg::OriginProgress> origins;
+    Status status;
+    HELIUM_TRY(timeline.store()->scan_latest(
+        KeyRange::all_of(KeyKind::kReplOrigin), lsn, [&](const Key& key, const Version& version) {
+          const auto value = decode_repl_origin(version.bytes.view());
+          if (!value) status = fail(value.error());
+          else if (value->local_lsn > timeline.ancestor_lsn())
+            origins.push_back({static_cast<uint16_t>(key.number()), value->remote_lsn});
+          return status.has_value();
+        }));
+    HELIUM_TRY(status);
+    if (!origins.empty()) add_file(pg::kOriginFile, pg::encode_origin_file(origins));
+    return {};
+  }
+
   Status add_slru_segments() {
     HELIUM_ASSIGN(const auto segments, timeline.reader().list_slru(lsn));
     for (const PageReader::SlruFork& fork : segments) reply.slru_segments.push_back({fork.segment, fork.npages});
@@ -85,10 +111,12 @@ Result<wire::BootstrapReply> build_bootstrap(const Timeline& timeline, Lsn lsn) 
   reply.prev_record_start = start.record_start;
   reply.checkpoint = start.checkpoint;
   reply.control_file = control.encode();
+  reply.is_branch = timeline.ancestor() != nullptr;
   Collector collector{timeline, lsn, control.catalog_version(), reply};
   HELIUM_TRY(collector.add_databases());
   HELIUM_TRY(collector.add_relation_maps());
   HELIUM_TRY(collector.add_twophase_files());
+  HELIUM_TRY(collector.add_replication_origins());
   HELIUM_TRY(collector.add_slru_segments());
   return reply;
 }

@@ -26,7 +26,7 @@ const Ingest::Row Ingest::kRows[pg::kLastBuiltinRmgr + 1] = {
     /* spgist */ {nullptr},
     /* brin */ {nullptr},
     /* commit_ts */ {&Ingest::on_commit_ts},
-    /* replorigin */ {nullptr},
+    /* replorigin */ {&Ingest::on_repl_origin},
     /* generic */ {nullptr},
     /* logicalmsg */ {nullptr},
 };
@@ -89,6 +89,7 @@ void Ingest::roll_back() {
   stored_checkpoint_ = {};
   rel_sizes_.reset();
   slru_sizes_.reset();
+  origins_.clear();
   if (auto control = reader_.control_file(state_.last_record_lsn)) control_ = std::move(*control);
 }
 

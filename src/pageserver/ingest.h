@@ -5,6 +5,7 @@
 //   ingest_rels.cc      relations: creation, truncation, drop
 //   ingest_slru.cc      clog, multixact and commit timestamp pages and segments
 //   ingest_database.cc  databases, tablespaces, relation maps
+//   ingest_origins.cc   progress of replication origins
 //   ingest_files.cc     two-phase files, the control file, WAL positions, the checkpoint
 //   counters.h          the checkpoint's counters; rel_sizes.h: sizes, extension, gaps
 // Which record does what: docs/ingest.md.
@@ -17,7 +18,9 @@
 
 #pragma once
 
+#include <map>
 #include <memory>
+#include <optional>
 
 #include "layer/store.h"
 #include "pageserver/counters.h"
@@ -86,8 +89,13 @@ class Ingest {
   Status on_dbase(const Context& context);
   Status copy_database(uint32_t from_spcnode, uint32_t from_dbnode, uint32_t to_spcnode, uint32_t to_dbnode);
   Status drop_database(uint32_t spcnode, uint32_t dbnode);
+  Status make_database_folder(const pg::RelTag& rel);
   Status on_tblspc(const Context& context);
   Status on_relmap(const Context& context);
+  // ingest_origins.cc
+  Status on_repl_origin(const Context& context);
+  Status advance_origin(const Context& context, uint16_t origin_id, Lsn remote_lsn, bool backward);
+
   // ingest_files.cc
   Status on_xlog(const Context& context);
   Status on_xact(const Context& context);
@@ -103,6 +111,7 @@ class Ingest {
   SlruSizes slru_sizes_;
   RecordWriter out_;
   HotPages hot_pages_;
+  std::map<uint16_t, std::optional<Lsn>> origins_;  // remote LSNs that were looked up; none: no such origin
   pg::Checkpoint stored_checkpoint_;  // the last one that went to the store
   Lsn stored_position_lsn_;
 };

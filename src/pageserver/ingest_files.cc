@@ -24,13 +24,16 @@ Status Ingest::on_xact(const Context& context) {
     HELIUM_ASSIGN(const redo::XactPrepare prepare, redo::parse_xact_prepare(record, pg_version_));
     const uint64_t full_xid = redo::widen_xid(prepare.xid, counters_.checkpoint().next_full_xid);
     out_.put_data(Key::twophase(full_xid), redo::twophase_file(prepare.state));
-    return {};
+    return advance_origin(context, prepare.origin_id, prepare.origin_lsn, false);
   }
   if (!redo::is_xact_end(record)) return {};
   HELIUM_ASSIGN(const redo::XactEnd end, redo::parse_xact_end(record, pg_version_));
   if (end.prepared)
     out_.put_tombstone(Key::twophase(redo::widen_xid(end.xid, counters_.checkpoint().next_full_xid)));
   for (const pg::RelTag& rel : end.dropped_rels) HELIUM_TRY(drop_rel(rel));
+  // Aborts count from 15 on, where subscriptions apply prepared transactions.
+  if (end.has_origin && (end.commit || pg_version_ >= 15))
+    return advance_origin(context, end.origin_id, end.origin_lsn, false);
   return {};
 }
 

@@ -9,6 +9,7 @@ namespace helium::pageserver {
 Status Ingest::on_smgr(const Context& context) {
   if (context.record.op() == redo::kSmgrCreate) {
     HELIUM_ASSIGN(const pg::RelTag rel, redo::parse_smgr_create(context.record));
+    HELIUM_TRY(make_database_folder(rel));
     if (rel.forknum == pg::Fork::kFsm) return {};
     HELIUM_ASSIGN(const auto known, rel_sizes_.get(rel));
     if (!known) rel_sizes_.set(rel, {});

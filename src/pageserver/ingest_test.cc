@@ -2,6 +2,11 @@
 // earlier lives of a block never shine through (rule 17).
 // Method: records put together by hand, read back at each LSN.
 
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "pageserver/bootstrap.h"
 #include "pageserver/test_timeline.h"
 #include "redo/redo.h"
 #include "redo/side_effects.h"
@@ -127,6 +132,66 @@ TEST_F(IngestRecords, AFileCopiedDatabaseReadsItsSourceAsOfThatMoment) {
   EXPECT_EQ(nblocks(copy, dropped), std::nullopt);
   EXPECT_EQ(fill_of(second, 1, dropped), 4) << "a copy outlives its source";
   EXPECT_TRUE(timeline_->reader().list_rels(1663, 77, dropped)->empty());
+}
+
+// Folders that a compute is given, and the files in them, as "path" or "path -> location".
+std::vector<std::string> tablespace_part(const Timeline& timeline, Lsn lsn) {
+  std::vector<std::string> all;
+  const auto reply = build_bootstrap(timeline, lsn);
+  if (!reply) return {reply.error().message};
+  for (const std::string& folder : reply->folders)
+    if (folder.starts_with("pg_tblspc")) all.push_back(folder);
+  for (const wire::BootstrapFile& file : reply->files) {
+    if (!file.path.starts_with("pg_tblspc")) continue;
+    std::string text = file.path;
+    if (S_ISLNK(file.mode)) text += " -> " + std::string(reinterpret_cast<const char*>(file.content.data()), file.content.size());
+    all.push_back(text);
+  }
+  std::sort(all.begin(), all.end());
+  return all;
+}
+
+TEST_F(IngestRecords, TablespacesAndTheFoldersInThemComeAndGo) {
+  const auto create = [&](uint32_t oid, std::string_view path) {
+    ByteWriter out;
+    out.u32(oid);
+    out.raw(as_bytes(path));
+    out.u8(0);
+    return ingest(RecordBuilder(pg::Rmgr::kTblspc, 0x00).main(out.view()));
+  };
+  using Lines = std::vector<std::string>;
+  const std::string version = fmt::format("PG_15_{}", test_control_file().catalog_version());
+  const std::string far = "pg_tblspc/16400/" + version, near = "pg_tblspc/16401/" + version;
+  const Lsn created = create(16400, "/mnt/fast");
+  create(16401, "");
+  // The folder of a database comes with its first relation there, without PG_VERSION; a second one changes nothing.
+  const pg::RelTag far_rel{16400, 5, 700, pg::Fork::kMain};
+  ingest(smgr_create(far_rel));
+  ingest(smgr_create({16400, 5, 701, pg::Fork::kInit}));
+  ingest(full_page(far_rel, 0, 4));
+  const Lsn used = timeline_->last_record_lsn();
+  EXPECT_EQ(tablespace_part(*timeline_, created), (Lines{"pg_tblspc/16400 -> /mnt/fast", far}));
+  EXPECT_EQ(tablespace_part(*timeline_, used), (Lines{"pg_tblspc/16400 -> /mnt/fast", far, far + "/5", near}));
+  // A database with files in two tablespaces is copied folder by folder; only its own one has PG_VERSION.
+  ingest(RecordBuilder(pg::Rmgr::kDbase, 0x00).main(words({6, 16401, 5, 1663})));
+  const Lsn copied = ingest(RecordBuilder(pg::Rmgr::kDbase, 0x00).main(words({6, 16400, 5, 16400})));
+  EXPECT_EQ(tablespace_part(*timeline_, copied),
+            (Lines{"pg_tblspc/16400 -> /mnt/fast", far, far + "/5", far + "/6", near, near + "/6", near + "/6/PG_VERSION",
+                   near + "/6/pg_filenode.map"}));
+  EXPECT_EQ(fill_of({16400, 6, 700, pg::Fork::kMain}, 0, copied), 4);
+  // ALTER DATABASE SET TABLESPACE: a copy under the same number, and the drop of the one folder that it leaves.
+  ingest(RecordBuilder(pg::Rmgr::kDbase, 0x00).main(words({6, 1663, 6, 16401})));
+  const Lsn moved = ingest(RecordBuilder(pg::Rmgr::kDbase, 0x20).main(words({6, 1, 16401})));
+  EXPECT_EQ(tablespace_part(*timeline_, moved), (Lines{"pg_tblspc/16400 -> /mnt/fast", far, far + "/5", far + "/6", near}));
+  // DROP DATABASE in both, then the tablespaces.
+  const Lsn dropped = ingest(RecordBuilder(pg::Rmgr::kDbase, 0x20).main(words({6, 2, 1663, 16400})));
+  EXPECT_EQ(tablespace_part(*timeline_, dropped), (Lines{"pg_tblspc/16400 -> /mnt/fast", far, far + "/5", near}));
+  EXPECT_EQ(nblocks({16400, 6, 700, pg::Fork::kMain}, dropped), std::nullopt);
+  ingest(RecordBuilder(pg::Rmgr::kTblspc, 0x10).main(words({16401})));
+  const Lsn gone = ingest(RecordBuilder(pg::Rmgr::kTblspc, 0x10).main(words({16400})));
+  EXPECT_EQ(tablespace_part(*timeline_, gone), Lines{});
+  EXPECT_EQ(nblocks(far_rel, gone), std::nullopt);
+  EXPECT_EQ(fill_of(far_rel, 0, dropped), 4) << "what was stays";
 }
 
 TEST_F(IngestRecords, EveryRecordsXidIsPastForEver) {

@@ -63,6 +63,12 @@ class RecordBuilder {
     data_.raw(page);
     return *this;
   }
+  // Replayed from a replication origin.
+  RecordBuilder& origin(uint16_t id) {
+    headers_.u8(253);
+    headers_.u16(id);
+    return *this;
+  }
   RecordBuilder& main(ByteView bytes) {
     main_.assign(bytes.begin(), bytes.end());
     return *this;
@@ -168,6 +174,9 @@ class TestTimeline : public testing::Test {
     return *Timeline::attach(root_id_, *store, nullptr, options());
   }
 
+  std::shared_ptr<Timeline> branch(const std::shared_ptr<Timeline>& ancestor, const Timeline::BranchPoint& point,
+                                   const std::string& name) {
+    TimelineMetadata metadata{15, ancestor->system_identifier(), std::nullopt
   // Ingests one record behind the last one; where it ends.
   Lsn ingest(const RecordBuilder& record) {
     const auto end = try_ingest(record);

@@ -10,11 +10,7 @@
 namespace helium::pageserver {
 namespace {
 
-class Branches : public TestTimeline {
- protected:
-  std::shared_ptr<Timeline> branch(const std::shared_ptr<Timeline>& ancestor, const Timeline::BranchPoint& point,
-                                   const std::string& name) {
-    TimelineMetadata metadata{15, ancestor->system_identifier(), std::nullopt};
+class Branches : public TestTimeline {};
     if (point.start) metadata.state = IngestState{point.start->record_start, point.lsn, point.start->checkpoint, {}};
     layer::CreateOptions create;
     create.timeline_id = random_id<TimelineId>();

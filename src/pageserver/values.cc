@@ -54,6 +54,12 @@ Bytes encode(const RelSizeValue& value) {
   return out.take();
 }
 
+Bytes encode(DbDirValue value) {
+  return value == DbDirValue::kWholeDatabase ? Bytes{} : Bytes{std::byte{1}};
+}
+
+bool is_whole_database(ByteView bytes) { return bytes.empty(); }
+
 Result<RelSizeValue> decode_rel_size(ByteView bytes) {
   ByteReader in(bytes);
   RelSizeValue value;
@@ -95,6 +101,22 @@ Result<SlruSizeValue> decode_slru_size(ByteView bytes) {
   ByteReader in(bytes);
   SlruSizeValue value{in.u32()};
   if (!in.done()) return malformed("SLRU segment size");
+  return value;
+}
+
+Bytes encode(const ReplOriginValue& value) {
+  ByteWriter out;
+  out.lsn(value.remote_lsn);
+  out.lsn(value.local_lsn);
+  return out.take();
+}
+
+Result<ReplOriginValue> decode_repl_origin(ByteView bytes) {
+  ByteReader in(bytes);
+  ReplOriginValue value;
+  value.remote_lsn = in.lsn();
+  value.local_lsn = in.lsn();
+  if (!in.done()) return malformed("replication origin");
   return value;
 }
 

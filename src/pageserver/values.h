@@ -44,12 +44,29 @@ struct ZeroRangeValue {
 Bytes encode(const ZeroRangeValue& value);
 Result<ZeroRangeValue> decode_zero_range(ByteView bytes);
 
+// db_dir of a database (not of a tablespace): its folder in a tablespace.
+enum class DbDirValue : uint8_t {
+  kWholeDatabase,  // with PG_VERSION and a relation map; stored as no bytes
+  kRelationsOnly,  // of a database that lives in another tablespace; stored as one byte 1
+};
+Bytes encode(DbDirValue value);
+bool is_whole_database(ByteView bytes);
+
 // slru_size: pages of a segment, 1 to 32.
 struct SlruSizeValue {
   uint32_t npages = 0;
 };
 Bytes encode(const SlruSizeValue& value);
 Result<SlruSizeValue> decode_slru_size(ByteView bytes);
+
+// repl_origin: how far a replication origin has been applied. Absence is a tombstone.
+struct ReplOriginValue {
+  Lsn remote_lsn;  // the origin's position
+  Lsn local_lsn;   // end of the record here that says so; the version's LSN, which images of layers do not keep
+  friend bool operator==(const ReplOriginValue&, const ReplOriginValue&) = default;
+};
+Bytes encode(const ReplOriginValue& value);
+Result<ReplOriginValue> decode_repl_origin(ByteView bytes);
 
 // wal_position: what a compute needs to start exactly at the version's LSN (rule 13), and when that was.
 struct WalPosition {

@@ -26,6 +26,15 @@ TEST(Values, WalPositionsSurviveTheTrip) {
   expect_round_trip(WalPosition{Lsn(0x16B5A50), 733, 1, 0, -5}, decode_wal_position);
 }
 
+TEST(Values, ReplicationOriginsSurviveTheTrip) {
+  expect_round_trip(ReplOriginValue{Lsn(0x16B5A50), Lsn(0x2000028)}, decode_repl_origin);
+}
+
+TEST(Values, FoldersOfDatabasesSayWhatTheyAre) {
+  EXPECT_TRUE(is_whole_database(encode(DbDirValue::kWholeDatabase)));
+  EXPECT_FALSE(is_whole_database(encode(DbDirValue::kRelationsOnly)));
+}
+
 TEST(Values, MetadataSurvivesTheTrip) {
   TimelineMetadata metadata;
   metadata.pg_version = 15;

@@ -279,6 +279,7 @@ Result<ServerMessage> decode_bootstrap_reply(FrameReader& in) {
     in.refuse_unless(is_inner_path(file.path));
   }
   message.slru_segments = in.slru_sizes();
+  message.is_branch = in.flag();
   if (!in.complete() || message.pg_version < 14 || message.pg_version > 18) return malformed("BootstrapReply");
   HELIUM_ASSIGN(message.checkpoint, pg::decode_checkpoint(checkpoint, static_cast<int>(message.pg_version)));
   return message;
@@ -427,6 +428,7 @@ Bytes encode(const BootstrapReply& message) {
     out.blob(file.content);
   }
   out.slru_sizes(message.slru_segments);
+  out.u8(message.is_branch);
   return out.finish();
 }
 

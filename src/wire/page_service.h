@@ -176,7 +176,8 @@ struct ListSlruReply {
   friend bool operator==(const ListSlruReply&, const ListSlruReply&) = default;
 };
 
-// A small file of the data directory; the path is relative to it, without "..".
+// A small file of the data directory; the path is relative to it, without "..". A mode with S_IFLNK: a tablespace
+// (path pg_tblspc/OID), whose location is the content.
 struct BootstrapFile {
   std::string path;
   uint32_t mode = 0600;
@@ -194,6 +195,7 @@ struct BootstrapReply {
   std::vector<std::string> folders;  // "base/1", …
   std::vector<BootstrapFile> files;  // PG_VERSION, relation maps, two-phase files, …
   std::vector<SlruSize> slru_segments;
+  bool is_branch = false;            // of another timeline: subscriptions in its catalogs may be that one's
   friend bool operator==(const BootstrapReply&, const BootstrapReply&) = default;
 };
 

@@ -61,6 +61,7 @@ BootstrapReply bootstrap_reply() {
   reply.folders = {"base/1", "base/5"};
   reply.files = {{"base/1/PG_VERSION", 0600, Bytes(3, std::byte{'1'})}};
   reply.slru_segments = {{{pg::SlruKind::kClog, 0}, 1}};
+  reply.is_branch = true;
   return reply;
 }
 
