@@ -329,5 +329,25 @@ TEST_F(IngestRecords, AStreamThatDisagreesWithWhatWeHaveIsRefused) {
   EXPECT_EQ(timeline_->latest_term(), 2u);
 }
 
+// Its commit_lsn is behind ours, and a term began between the two.
+TEST_F(IngestRecords, ASafekeeperThatLagsIsWaitedFor) {
+  ASSERT_TRUE(timeline_->announce_history({{1, kStart}}).has_value());
+  const Lsn first = ingest(commit(1001));
+  const TermHistory ours{{1, kStart}, {3, first}};
+  ASSERT_TRUE(timeline_->announce_history(ours).has_value());
+  ingest(commit(1002));
+
+  const auto lagging = timeline_->announce_history({{1, kStart}});
+  ASSERT_TRUE(lagging.has_value()) << lagging.error().message;
+  EXPECT_FALSE(*lagging) << "its WAL is not taken";
+  const auto adopted = timeline_->announce_history({{1, kStart}, {2, first}});
+  ASSERT_TRUE(adopted.has_value()) << "a term that died: " << adopted.error().message;
+  EXPECT_FALSE(*adopted);
+  EXPECT_FALSE(timeline_->announce_history({{1, kStart}, {4, first}}).has_value()) << "what we hold was written over";
+  const auto longer = timeline_->announce_history(ours);
+  ASSERT_TRUE(longer.has_value());
+  EXPECT_TRUE(*longer);
+}
+
 }  // namespace
 }  // namespace helium::pageserver

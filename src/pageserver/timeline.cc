@@ -193,16 +193,18 @@ Status Timeline::ingest(const pg::WalRecordView& record) {
   return {};
 }
 
-Status Timeline::announce_history(const TermHistory& history) {
+Result<bool> Timeline::announce_history(const TermHistory& history) {
   std::lock_guard lock(ingest_mutex_);
   if (!is_valid_history(history)) return fail(ErrorCode::kCorrupt, "malformed term history " + to_string(history));
   const Lsn have = last_record_lsn();
-  if (!histories_agree(history_, history, have))
+  const HistoryFit fit = fit_history(history_, have, history);
+  if (fit == HistoryFit::kLags) return false;
+  if (fit == HistoryFit::kDisagrees)
     return fail(ErrorCode::kCorrupt, fmt::format("the stream's term history {} disagrees with ours, {}, before {}",
                                                  to_string(history), to_string(history_), have));
   history_ = history;
   if (!history_.empty()) note_term(history_.back().term);
-  return {};
+  return true;
 }
 
 Status Timeline::check_history(const TermHistory& history, Lsn upto) const {

@@ -91,8 +91,9 @@ class Timeline : public std::enable_shared_from_this<Timeline> {
   // Where the WAL that is needed next starts. Errors: kUnavailable: the ancestor is not as far as our start yet.
   Result<Lsn> start_ingest();
   Status ingest(const pg::WalRecordView& record);
-  // Rule 6: a stream that disagrees with what we have is refused. Errors: kCorrupt.
-  Status announce_history(const TermHistory& history);
+  // Rule 6: a stream that disagrees with what we have is refused. False: its safekeeper lags behind what we have, and its
+  // WAL must not be taken before a history comes that agrees. Errors: kCorrupt.
+  Result<bool> announce_history(const TermHistory& history);
   // For readers of stored WAL: is what they read before `upto` what was ingested? Errors: kCorrupt. Any thread.
   Status check_history(const TermHistory& history, Lsn upto) const;
   void set_ingest_error(std::string why);  // empty: it goes well again

@@ -103,7 +103,7 @@ Status WalReceiver::stream(const HostPort& source) {
             {{"timeline", to_string(timeline_->id())}, {"safekeeper", to_string(source)}, {"lsn", start}});
 
   pg::WalStreamDecoder decoder(start, timeline_->pg_version());
-  bool history_known = false;
+  bool history_agrees = false;
   bool healthy = false;
   auto last_event = Clock::now();
   auto last_wal = last_event;
@@ -115,14 +115,13 @@ Status WalReceiver::stream(const HostPort& source) {
     if (event) {
       last_event = now;
       if (const auto* history = std::get_if<WalFeed::History>(&*event)) {
-        HELIUM_TRY(timeline_->announce_history(history->entries));
-        history_known = true;
+        HELIUM_ASSIGN(history_agrees, timeline_->announce_history(history->entries));
       } else if (const auto* wal = std::get_if<WalFeed::Wal>(&*event)) {
-        if (!history_known) return fail(ErrorCode::kCorrupt, "WAL came before its term history");
+        if (!history_agrees) return fail(ErrorCode::kCorrupt, "WAL came before a term history that agrees with ours");
         HELIUM_TRY(on_wal(decoder, *wal));
         last_wal = Clock::now();
       }
-      if (!healthy && history_known) {
+      if (!healthy && history_agrees) {
         healthy = true;
         timeline_->set_ingest_error("");
         std::lock_guard lock(mutex_);

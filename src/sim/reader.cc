@@ -19,6 +19,7 @@ void Reader::connect() {
   life_ = node_->life();
   decoder_.rewind();
   served_ = Lsn();
+  history_fits_ = false;
   cursor_ = std::make_unique<safekeeper::FeedCursor>(*timeline, position(), safekeeper::FeedKind::kFeed);
 }
 
@@ -54,7 +55,19 @@ bool Reader::take(const safekeeper::FeedCursor::Item& item) {
                                         to_string(history_), to_string(common)));
       return false;
     }
-    if (item.commit_lsn >= position()) history_ = *item.history;
+    // As the pageserver sees it, which is not told commit_lsn with the history.
+    const HistoryFit fit = fit_history(history_, position(), *item.history);
+    if (fit == HistoryFit::kDisagrees) {
+      world_.truth.violated(fmt::format("{}: the pageserver refuses its history {}: it has {} up to {}", who,
+                                        to_string(*item.history), to_string(history_), to_string(position())));
+      return false;
+    }
+    history_fits_ = fit == HistoryFit::kAgrees;
+    if (history_fits_) history_ = *item.history;
+  }
+  if (!item.wal.empty() && !history_fits_) {
+    world_.truth.violated(fmt::format("{}: WAL behind a history that does not agree with {}", who, to_string(history_)));
+    return false;
   }
   if (item.wal.empty()) return true;
   world_.truth.reads(who, item.start, item.wal);

@@ -38,6 +38,7 @@ class Reader {
   uint64_t life_ = 0;          // of the node
   const safekeeper::Timeline* timeline_ = nullptr;  // of that life
   std::unique_ptr<safekeeper::FeedCursor> cursor_;
+  bool history_fits_ = false;  // that of this connection
   Lsn served_;                 // the commit_lsn that this connection has told of
 };
 

@@ -2,7 +2,7 @@
 //
 // Only committed WAL arrives, in order, without gaps; chunks may split records, what arrived before a keepalive's
 // commit_lsn is whole. The term history comes first and again at each change: a reader that already has WAL refuses
-// the stream unless histories_agree(its own, announced, its last LSN) (rule 6).
+// the stream unless fit_history(its own, its last LSN, announced) is kAgrees (rule 6).
 // A start ahead of the safekeeper's commit_lsn waits there. Keepalives come at least once a second.
 // Errors: kUnavailable (nobody listens), kNotFound (no such timeline there), kLsnTooOld (before the timeline's start),
 //   kClosed (the safekeeper ended), kTimeout (nothing came in time; call again), kCorrupt.

@@ -55,6 +55,17 @@ bool histories_agree(std::span<const TermSwitch> a, std::span<const TermSwitch> 
   return true;
 }
 
+HistoryFit fit_history(std::span<const TermSwitch> ours, Lsn have, std::span<const TermSwitch> theirs) {
+  Lsn parting = have;  // the first byte that two terms claim
+  for (const auto& history : {ours, theirs}) {
+    for (const TermSwitch& entry : history) {
+      if (entry.lsn < parting && log_term_at(ours, entry.lsn) != log_term_at(theirs, entry.lsn)) parting = entry.lsn;
+    }
+  }
+  if (parting == have) return HistoryFit::kAgrees;
+  return log_term_at(theirs, parting) < log_term_at(ours, parting) ? HistoryFit::kLags : HistoryFit::kDisagrees;
+}
+
 std::string to_string(std::span<const TermSwitch> history) {
   std::string text;
   for (const TermSwitch& entry : history) {

@@ -39,6 +39,14 @@ Lsn fork_point(std::span<const TermSwitch> mine, Lsn my_flush_lsn, std::span<con
 // Both histories name the same term for every byte before `upto` (a reader that holds WAL up to there may follow).
 bool histories_agree(std::span<const TermSwitch> a, std::span<const TermSwitch> b, Lsn upto);
 
+// What a reader that holds WAL up to `have`, of history `ours`, is to think of a safekeeper that announces `theirs`.
+enum class HistoryFit {
+  kAgrees,     // its WAL behind `have` may be taken
+  kLags,       // it has not heard yet of a term whose WAL we hold: it may come to agree, its WAL is not to be taken before
+  kDisagrees,  // a later term than we know of wrote over what we hold: one of the two is wrong
+};
+HistoryFit fit_history(std::span<const TermSwitch> ours, Lsn have, std::span<const TermSwitch> theirs);
+
 // "1@0/16B3740 2@0/16B5A50"
 std::string to_string(std::span<const TermSwitch> history);
 

@@ -46,6 +46,22 @@ TEST(TermHistory, AReaderAgreesIfEveryByteItHasIsOfTheSameTerm) {
   EXPECT_TRUE(histories_agree({}, mine, Lsn(100)));
 }
 
+// Ours: terms 1, 2 and 4; term 3 died at 300.
+TEST(TermHistory, WhoHasNotHeardOfATermLagsAndALaterTermDisagrees) {
+  const TermHistory ours{{1, Lsn(100)}, {2, Lsn(200)}, {4, Lsn(300)}};
+  EXPECT_EQ(fit_history(ours, Lsn(400), ours), HistoryFit::kAgrees);
+  EXPECT_EQ(fit_history(ours, Lsn(400), TermHistory{{1, Lsn(100)}, {2, Lsn(200)}, {4, Lsn(300)}, {7, Lsn(400)}}),
+            HistoryFit::kAgrees);
+  EXPECT_EQ(fit_history(ours, Lsn(300), TermHistory{{1, Lsn(100)}, {2, Lsn(200)}}), HistoryFit::kAgrees);
+  EXPECT_EQ(fit_history(ours, Lsn(301), TermHistory{{1, Lsn(100)}, {2, Lsn(200)}}), HistoryFit::kLags);
+  EXPECT_EQ(fit_history(ours, Lsn(400), TermHistory{{1, Lsn(100)}}), HistoryFit::kLags);
+  EXPECT_EQ(fit_history(ours, Lsn(400), TermHistory{{1, Lsn(100)}, {2, Lsn(200)}, {3, Lsn(300)}}), HistoryFit::kLags);
+  EXPECT_EQ(fit_history(ours, Lsn(400), TermHistory{{1, Lsn(100)}, {2, Lsn(200)}, {5, Lsn(300)}}), HistoryFit::kDisagrees);
+  EXPECT_EQ(fit_history(ours, Lsn(400), TermHistory{{1, Lsn(100)}, {2, Lsn(200)}, {4, Lsn(300)}, {5, Lsn(350)}}),
+            HistoryFit::kDisagrees);
+  EXPECT_EQ(fit_history({}, Lsn(50), ours), HistoryFit::kAgrees);
+}
+
 TEST(Quorum, TheHighestPositionThatSoManyHaveReached) {
   EXPECT_EQ(majority(1), 1u);
   EXPECT_EQ(majority(2), 2u);
