@@ -2,6 +2,7 @@
 // earlier lives of a block never shine through (rule 17).
 // Method: records put together by hand, read back at each LSN.
 
+#include <fmt/format.h>
 #include <sys/stat.h>
 
 #include <algorithm>

@@ -176,7 +176,19 @@ class TestTimeline : public testing::Test {
 
   std::shared_ptr<Timeline> branch(const std::shared_ptr<Timeline>& ancestor, const Timeline::BranchPoint& point,
                                    const std::string& name) {
-    TimelineMetadata metadata{15, ancestor->system_identifier(), std::nullopt
+    TimelineMetadata metadata{15, ancestor->system_identifier(), std::nullopt};
+    if (point.start) metadata.state = IngestState{point.start->record_start, point.lsn, point.start->checkpoint, {}};
+    layer::CreateOptions create;
+    create.timeline_id = random_id<TimelineId>();
+    create.start_lsn = point.lsn;
+    create.ancestor = ancestor->store();
+    create.ancestor_lsn = point.lsn;
+    create.metadata = encode(metadata);
+    auto store = layer::TimelineStore::create(folder_ / name, std::move(create));
+    EXPECT_TRUE(store.has_value()) << store.error().message;
+    return *Timeline::attach({ancestor->id().tenant, random_id<TimelineId>()}, *store, ancestor, options());
+  }
+
   // Ingests one record behind the last one; where it ends.
   Lsn ingest(const RecordBuilder& record) {
     const auto end = try_ingest(record);

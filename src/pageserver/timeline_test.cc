@@ -11,18 +11,6 @@ namespace helium::pageserver {
 namespace {
 
 class Branches : public TestTimeline {};
-    if (point.start) metadata.state = IngestState{point.start->record_start, point.lsn, point.start->checkpoint, {}};
-    layer::CreateOptions create;
-    create.timeline_id = random_id<TimelineId>();
-    create.start_lsn = point.lsn;
-    create.ancestor = ancestor->store();
-    create.ancestor_lsn = point.lsn;
-    create.metadata = encode(metadata);
-    auto store = layer::TimelineStore::create(folder_ / name, std::move(create));
-    EXPECT_TRUE(store.has_value()) << store.error().message;
-    return *Timeline::attach({ancestor->id().tenant, random_id<TimelineId>()}, *store, ancestor, options());
-  }
-};
 
 TEST_F(Branches, ARequestedPositionIsRoundedDownToAStoredOne) {
   const Lsn committed = ingest(commit(1001));

@@ -141,7 +141,8 @@ MappedPath map_path(const char* text) {
   }
   if (cursor.word("pg_tblspc")) {
     if (!cursor.slash() || !cursor.number(path.spcnode) || path.spcnode == 0) return {};
-    if (cursor.done() || (cursor.slash() && cursor.done())) {
+    if (!cursor.done() && !cursor.slash()) return {};
+    if (cursor.done()) {
       path.kind = PathKind::kTablespaceLink;
       return path;
     }
