@@ -155,14 +155,15 @@ def test_alter_table_set_tablespace_there_and_back(cluster, folder):
 
 def test_databases_in_tablespaces(cluster, folder):
     """CREATE DATABASE by copy and by log, ALTER DATABASE SET TABLESPACE, DROP DATABASE over several tablespaces."""
-    one, two = make_location(folder, "one"), make_location(folder, "two")
+    one, two, three = (make_location(folder, name) for name in ("one", "two", "three"))
     endpoint = cluster.endpoint()
     create(endpoint, "one", one)
     create(endpoint, "two", two)
+    create(endpoint, "three", three)
     endpoint.sql("CREATE DATABASE source TABLESPACE one")
     fill(endpoint, "one", "source")
     fill(endpoint, "two", "source")  # a database with files in two tablespaces
-    endpoint.sql("CREATE DATABASE by_copy TEMPLATE source STRATEGY file_copy TABLESPACE two")
+    endpoint.sql("CREATE DATABASE by_copy TEMPLATE source STRATEGY file_copy TABLESPACE three")
     endpoint.sql("CREATE DATABASE by_log TEMPLATE source STRATEGY wal_log")
     endpoint.sql("CREATE DATABASE gone TEMPLATE source STRATEGY file_copy")
     endpoint.sql("CREATE DATABASE moved")
@@ -196,11 +197,11 @@ def test_databases_in_tablespaces(cluster, folder):
     endpoint.sql("DROP DATABASE source")
     endpoint.sql("DROP DATABASE by_copy")
     endpoint.sql("DROP DATABASE by_log")
-    endpoint.sql("DROP TABLESPACE two")
-    endpoint.sql("DROP TABLESPACE one")
+    for name in ("three", "two", "one"):
+        endpoint.sql(f"DROP TABLESPACE {name}")
     endpoint.restart("immediate")
     assert endpoint.value("SELECT count(*) FROM kept", database="moved") == 1001
-    assert endpoint.value("SELECT count(*) FROM pg_tablespace WHERE spcname IN ('one', 'two')") == 0
+    assert endpoint.value("SELECT count(*) FROM pg_tablespace WHERE spcname IN ('one', 'two', 'three')") == 0
     assert not any((endpoint.folder / "pgdata" / "pg_tblspc").iterdir())
     look(other)
     assert list(one.iterdir()) == [] and list(two.iterdir()) == []
