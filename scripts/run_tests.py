@@ -18,7 +18,7 @@ import xml.etree.ElementTree
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CORES = os.cpu_count() or 1
 PYTEST_FOLDERS = [str(ROOT / "tests" / name) for name in ("integration", "elle", "models")]
-UNIT_TIMEOUT_S = 300
+UNIT_TIMEOUT_S = 600
 FUZZ_SECONDS = 6
 OUTPUT_LINES = 60
 
