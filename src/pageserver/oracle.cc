@@ -13,11 +13,10 @@ namespace helium::pageserver {
 namespace {
 
 constexpr uint32_t kFirstNormalObjectId = 16384;
-// Two bits per heap page. Source: PostgreSQL 15 visibilitymap.c.
-constexpr uint32_t kHeapPagesPerMapPage = (pg::kBlockSize - pg::kPageHeaderSize) * 4;
 
+// Two bits per heap page. Source: PostgreSQL 15 visibilitymap.c.
 unsigned bits_of(ByteView map, uint32_t heap_blkno) {
-  const uint32_t at = heap_blkno % kHeapPagesPerMapPage;
+  const uint32_t at = heap_blkno % redo::kHeapBlocksPerVmPage;
   return static_cast<unsigned>(map[pg::kPageHeaderSize + at / 4]) >> (2 * (at % 4)) & 3;
 }
 
