@@ -18,20 +18,20 @@ void Figures::add(const Figures& other) {
   lost_pages += other.lost_pages;
   torn_pages += other.torn_pages;
   lost_names += other.lost_names;
+  partitions += other.partitions;
   changes_started += other.changes_started;
   changes_done += other.changes_done;
   changers_died += other.changers_died;
-  changes_stuck += other.changes_stuck;
 }
 
 std::string to_string(const Figures& f) {
   return fmt::format(
       "schedules {}, events {}, elections {}, records {}, commits {}, records read {}, crashes {}, truncations {}, "
       "catch-ups {}, refusals by full disks {}, lost disks {}, damaged disks {}, lost pages {}, torn pages {}, lost names "
-      "{}, membership changes {} (done {}, changer died {}, had to be aborted {})",
+      "{}, partitions {}, membership changes {} (done {}, changer died {})",
       f.schedules, f.events, f.elections, f.records, f.commits, f.records_read, f.crashes, f.truncations, f.catch_ups,
-      f.full_disks, f.lost_disks, f.damaged, f.lost_pages, f.torn_pages, f.lost_names, f.changes_started, f.changes_done,
-      f.changers_died, f.changes_stuck);
+      f.full_disks, f.lost_disks, f.damaged, f.lost_pages, f.torn_pages, f.lost_names, f.partitions, f.changes_started,
+      f.changes_done, f.changers_died);
 }
 
 }  // namespace helium::sim

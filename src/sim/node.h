@@ -34,6 +34,8 @@ class Node {
   std::shared_ptr<safekeeper::Timeline> timeline();
   // Its state is damaged or gone: it must never count again.
   bool is_lost() const { return lost_; }
+  // The timeline was deleted here, or may have been: it is never made again.
+  bool is_spent() const { return may_be_deleted_; }
   // What it said last, also while it is down.
   const safekeeper::Timeline::View& said() const { return said_; }
   // With all that it must have to count.

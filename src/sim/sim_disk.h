@@ -56,6 +56,7 @@ class SimDisk {
   uint64_t operations() const { return operations_; }
 
   // Planted bugs live below the seam, too: true makes an operation on that path do nothing and say that it is done.
+  // kFill: a new segment keeps what stood in the blocks of the file that had its name before.
   enum class Operation { kSync, kSyncFolder, kFill };
   std::function<bool(Operation, const std::string& path)> skips;
 
@@ -107,6 +108,7 @@ class SimDisk {
   uint64_t writes_ = 0;
   Names names_, durable_names_;  // by path; a folder is an inode without content
   std::vector<NameChange> pending_;
+  std::map<std::string, InodePtr> freed_;  // of removed segments, for kFill
   Stats stats_;
 };
 

@@ -22,12 +22,22 @@ TenantTimelineId World::timeline_id() {
   return id;
 }
 
+Profile profile_of(uint64_t seed) {
+  switch (seed % 8) {
+    case 0:
+    case 2:
+    case 5: return Profile::kChanges;
+    case 7: return Profile::kDisks;
+    default: return Profile::kGeneral;
+  }
+}
+
 // -- setting out --------------------------------------------------------------------------------------------------------
 
 Lsn World::choose_start() {
   constexpr uint64_t kSegment = pg::kWalSegmentSize, kPage = pg::kWalPageSize;
   const auto aligned = [](uint64_t n) { return n / 8 * 8; };
-  switch (random.below(6)) {
+  switch (profile_ == Profile::kDisks ? 5 : random.below(6)) {
     case 0: return Lsn(kSegment + 0x128);
     case 1: return Lsn(2 * kSegment);                                       // exactly at a segment's start
     case 2: return Lsn(kSegment + 7 * kPage);                               // … at a page's
@@ -39,9 +49,10 @@ Lsn World::choose_start() {
 }
 
 World::World(uint64_t seed)
-    : random(seed), network(random), start_(choose_start()), truth(start_),
+    : random(seed), network(random), profile_(profile_of(seed)), start_(choose_start()), truth(start_),
       tracing_(std::getenv("HELIUM_SIM_TRACE") != nullptr) {
-  member_count_ = random.chance(75) ? 3 : random.chance(60) ? 5 : random.chance(50) ? 4 : 2;
+  const bool is_small = profile_ != Profile::kGeneral && random.chance(75);
+  member_count_ = is_small ? 3 : random.chance(75) ? 3 : random.chance(60) ? 5 : random.chance(50) ? 4 : 2;
   const uint64_t cuts[] = {0, 60, 200, 400, 1000};
   cut_one_in_ = cuts[random.below(5)];
   has_damage_ = random.chance(25);
@@ -50,7 +61,17 @@ World::World(uint64_t seed)
   has_kills_ = random.chance(60);
   record_bytes_max = random.one_in(40) ? 3'000'000 : random.one_in(5) ? 100'000 : random.chance(50) ? 20'000 : 2000;
   send_bytes_max = random.one_in(3) ? 64 : random.chance(50) ? 1000 : 200'000;
-  for (uint64_t id = 1; id <= member_count_ + 4; ++id) nodes_[id] = std::make_unique<Node>(*this, id);
+  if (profile_ == Profile::kChanges) {
+    has_changes_ = true;
+    has_damage_ = random.chance(40);
+    has_full_disks_ = false;
+    record_bytes_max = 2000;
+  } else if (profile_ == Profile::kDisks) {
+    has_changes_ = random.chance(20);
+    has_kills_ = true;
+    record_bytes_max = random.chance(50) ? 20'000 : 300;
+  }
+  for (uint64_t id = 1; id <= member_count_ + (profile_ == Profile::kChanges ? 6 : 4); ++id) nodes_[id] = std::make_unique<Node>(*this, id);
 }
 
 World::~World() = default;
@@ -104,8 +125,12 @@ Compute& World::any_live_compute() {
   return *computes_[computes_.size() - 1 - (random.chance(75) ? 0 : random.below(alive))];
 }
 Changer* World::changer(Address address) {
-  Changer* live = live_changer();
-  return live != nullptr && live->address() == address ? live : nullptr;
+  const auto live = std::ranges::find(live_changers_, address, &Changer::address);
+  return live == live_changers_.end() ? nullptr : *live;
+}
+Changer* World::live_changer() {
+  if (live_changers_.size() < 2) return live_changers_.empty() ? nullptr : live_changers_.front();
+  return live_changers_[random.below(live_changers_.size())];
 }
 void World::new_compute() {
   computes_.push_back(std::make_unique<Compute>(*this, kFirstCompute + static_cast<Address>(computes_.size())));
@@ -127,6 +152,13 @@ const Vote* World::vote_of(uint64_t node, uint64_t term, const ProposerId& propo
 // -- events -------------------------------------------------------------------------------------------------------------
 
 void World::work() {
+  if (profile_ == Profile::kChanges && random.one_in(4)) {
+    if (live_changers_.size() < 2 && random.one_in(live_changers_.empty() ? 10 : 60)) return start_change();
+    Changer* changer = live_changer();
+    if (changer != nullptr) changer->step();
+    if (changer != nullptr && changer->core().is_over()) drop_changer(changer);
+    return;
+  }
   const uint64_t what = random.below(100);
   if (what < 45 && !network.empty()) {
     network.deliver_one([&](Address to) { return to < kFirstCompute && nodes_.at(static_cast<uint64_t>(to))->is_busy(); });
@@ -153,7 +185,7 @@ void World::work() {
     any_node().housekeep();
   } else if (Changer* changer = live_changer()) {
     for (int i = 0; i < 4; ++i) changer->step();
-    if (changer->core().is_over() && random.one_in(10)) drop_changer();
+    if (changer->core().is_over() && random.one_in(10)) drop_changer(changer);
   } else if (has_changes_ && random.one_in(20)) {
     start_change();
   }
@@ -202,10 +234,29 @@ void World::cut_links() {
   std::vector<Address> others;
   for (const auto& compute : computes_) others.push_back(compute->address());
   for (const auto& [id, node] : nodes_) others.push_back(static_cast<Address>(id));
-  for (const auto& reader : changers_) others.push_back(reader->address());
+  for (const auto& changer : changers_) others.push_back(changer->address());
   for (const Address other : others) {
     if (random.chance(60)) network.cut(other, alone);
     if (random.chance(60)) network.cut(alone, other);
+  }
+}
+
+// The network in two halves, each whole; a compute and a changer may be on either side. Readers see both.
+void World::fall_apart() {
+  network.heal();
+  ++figures.partitions;
+  std::vector<Address> sides[2];
+  const auto put = [&](Address who) { sides[random.below(2)].push_back(who); };
+  for (size_t i = computes_.size() - std::min(computes_.size(), kComputesAlive); i < computes_.size(); ++i) {
+    put(computes_[i]->address());
+  }
+  for (const auto& [id, node] : nodes_) put(static_cast<Address>(id));
+  for (const Changer* changer : live_changers_) put(changer->address());
+  for (const Address one : sides[0]) {
+    for (const Address other : sides[1]) {
+      network.cut(one, other);
+      network.cut(other, one);
+    }
   }
 }
 
@@ -225,7 +276,7 @@ void World::add_changer(walclient::MembershipChange::Config config) {
   const Address address = kFirstChanger + static_cast<Address>(changers_.size());
   trace("changer {}: {} by {}{}", address, config.remove, config.add.id, config.abort ? ", abort" : "");
   changers_.push_back(std::make_unique<Changer>(*this, address, std::move(config)));
-  changer_lives_ = true;
+  live_changers_.push_back(changers_.back().get());
   ++figures.changes_started;
 }
 
@@ -243,22 +294,29 @@ void World::start_change() {
     config.remove = lost != members.end() ? lost->id : members[random.below(members.size())].id;
     const uint64_t add = 1 + random.below(nodes_.size());
     if (wire::is_in(members, add) || nodes_.at(add)->is_lost()) return;
+    if (profile_ == Profile::kChanges && nodes_.at(add)->is_spent() && random.chance(80)) return;
     config.add = {add, "node", static_cast<uint16_t>(add), 0};
     config.abort = random.one_in(20);
   }
   add_changer(std::move(config));
 }
 
-void World::drop_changer() {
-  if (live_changer() == nullptr) return;
-  const auto state = live_changer()->core().state();
+void World::drop_changer(Changer* changer) {
+  if (changer == nullptr) return;
+  const auto state = changer->core().state();
   if (state == walclient::MembershipChange::State::kDone) ++figures.changes_done;
-  else if (!live_changer()->core().is_over()) ++figures.changers_died;
-  trace("changer {} ends: {} {}", live_changer()->address(), to_string(state), live_changer()->core().error());
-  changer_lives_ = false;
+  else if (!changer->core().is_over()) ++figures.changers_died;
+  trace("changer {} ends: {} {}", changer->address(), to_string(state), changer->core().error());
+  std::erase(live_changers_, changer);
 }
 
 void World::fault() {
+  if (profile_ != Profile::kGeneral) {
+    // Fewer than in general, so that much happens between them.
+    if (random.chance(50)) return;
+    if (random.one_in(6)) return fall_apart();
+    if (random.one_in(6)) return network.heal();
+  }
   switch (random.below(18)) {
     case 0:
     case 16:
@@ -284,8 +342,10 @@ void World::fault() {
     case 12: return time.pass(std::chrono::milliseconds(static_cast<int64_t>(random.below(3'600'000)) - 600'000));
     case 13:
       if (!has_changes_) return;
-      if (live_changer() != nullptr && (live_changer()->core().is_over() || random.one_in(5))) drop_changer();
-      if (live_changer() == nullptr) start_change();
+      if (Changer* changer = live_changer(); changer != nullptr && (changer->core().is_over() || random.one_in(5))) {
+        drop_changer(changer);
+      }
+      if (live_changers_.empty()) start_change();
       return;
     default: return network.heal();
   }
@@ -319,10 +379,10 @@ bool World::everybody_is_there(Lsn target) {
   return std::ranges::all_of(readers_, [&](const auto& reader) { return reader->position() >= target; });
 }
 
-// Whoever began a change ends it: false if none is half done.
-bool World::resume_change(bool abort) {
+// Whoever began a change ends it, if one is half done.
+void World::resume_change() {
   const wire::Membership* newest = newest_membership();
-  if (newest == nullptr || !newest->is_joint()) return false;
+  if (newest == nullptr || !newest->is_joint()) return;
   walclient::MembershipChange::Config config;
   for (const wire::Member& member : newest->members) {
     if (!wire::is_in(newest->new_members, member.id)) config.remove = member.id;
@@ -330,31 +390,31 @@ bool World::resume_change(bool abort) {
   for (const wire::Member& member : newest->new_members) {
     if (!wire::is_in(newest->members, member.id)) config.add = member;
   }
-  config.abort = abort || nodes_.at(config.add.id)->is_lost();
+  config.abort = nodes_.at(config.add.id)->is_lost();
   add_changer(std::move(config));
-  return true;
 }
 
 void World::prove_progress() {
   stop_faults();
-  drop_changer();
+  while (!live_changers_.empty()) drop_changer(live_changers_.back());
   new_compute();
-  const bool resume = resume_change(false);
+  resume_change();
   Lsn target;
   for (int round = 0; round < kProgressRounds && !truth.violation(); ++round) {
     ++step_;
     time.pass(std::chrono::milliseconds(1000));
     if (newest_compute().is_over()) new_compute();
-    if (resume && round == kProgressRounds / 2 && !live_changer()->core().is_over()) {
-      // A newcomer may have adopted a term that died before its start was committed, and then takes no WAL of the terms
-      // before it, while no other term can be won without it. The operator's way out is to go back.
-      drop_changer();
-      resume_change(true);
-      ++figures.changes_stuck;
-    }
     Compute& compute = newest_compute();
     for (auto& [id, node] : nodes_) compute.talk_to(*node);
-    if (resume && live_changer() != nullptr) live_changer()->step();
+    if (!live_changers_.empty()) {
+      Changer* changer = live_changers_.back();
+      changer->step();
+      if (changer->core().is_over()) {
+        const bool failed = changer->core().state() == walclient::MembershipChange::State::kFailed;
+        drop_changer(changer);
+        if (failed) resume_change();  // whoever wants it done looks again
+      }
+    }
     while (!network.empty()) network.deliver_one({});
     for (auto& [id, node] : nodes_) node->flush();
     for (auto& [id, node] : nodes_) {
@@ -372,9 +432,7 @@ void World::prove_progress() {
     } else if (!compute.runs()) {
       target = Lsn();
     }
-    const bool changed = !resume || live_changer() == nullptr || live_changer()->core().is_over();
-    if (target.is_valid() && compute.core().commit_lsn() >= target && everybody_is_there(target) && changed) {
-      if (resume) drop_changer();
+    if (target.is_valid() && compute.core().commit_lsn() >= target && everybody_is_there(target) && live_changers_.empty()) {
       return;
     }
   }
@@ -387,7 +445,10 @@ void World::prove_progress() {
                          view.filling ? " (filling)" : "", view.term, view.log_term, to_string(view.flush_lsn),
                          to_string(view.commit_lsn));
   }
-  if (live_changer() != nullptr) state += fmt::format("; changer: {} {}", to_string(live_changer()->core().state()), live_changer()->core().waits_for());
+  for (const Changer* changer : live_changers_) {
+    state += fmt::format("; changer: {} {}", to_string(changer->core().state()), changer->core().waits_for());
+  }
+  stood_still_ = !truth.violation();
   truth.violated(fmt::format("no progress after the faults stopped (target {}){}", to_string(target), state));
 }
 
@@ -419,7 +480,7 @@ Outcome World::run(int steps) {
     truth.violated("CHECK failed: " + failed.what);
   }
   collect_disk_figures();
-  return {truth.violation(), figures, truth.fingerprint()};
+  return {truth.violation(), stood_still_, figures, truth.fingerprint()};
 }
 
 Outcome run(uint64_t seed, Bug bug, int steps) {

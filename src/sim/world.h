@@ -31,18 +31,28 @@ struct Figures {
   uint64_t schedules = 0, events = 0, elections = 0, records = 0, commits = 0, records_read = 0;
   uint64_t crashes = 0, truncations = 0, catch_ups = 0, full_disks = 0, lost_disks = 0, damaged = 0;
   uint64_t lost_pages = 0, torn_pages = 0, lost_names = 0;
-  uint64_t changes_started = 0, changes_done = 0, changers_died = 0, changes_stuck = 0;
+  uint64_t partitions = 0, changes_started = 0, changes_done = 0, changers_died = 0;
   void add(const Figures& other);
 };
 std::string to_string(const Figures& figures);
 
 struct Outcome {
   std::optional<std::string> violation;
+  bool stood_still = false;  // that is the violation: no progress
   Figures figures;
   uint64_t fingerprint = 0;  // equal for equal runs
 };
 
 inline constexpr int kSteps = 2000;
+
+// What a schedule aims at; three of eight at changes, one at disks. A seed's profile never changes.
+enum class Profile {
+  kGeneral,  // a bit of everything
+  kChanges,  // one change of members after the other, two at once, few members, networks that fall apart in two
+  kDisks,    // the same networks, so that logs part; kills, recycled blocks, always near a segment's end
+};
+Profile profile_of(uint64_t seed);
+
 Outcome run(uint64_t seed, Bug bug = Bug::kNone, int steps = kSteps);
 
 // A clock that jumps.
@@ -97,6 +107,7 @@ class World {
 
  private:
   Lsn choose_start();
+  const Profile profile_;
 
  public:
   const Lsn start_;
@@ -116,9 +127,10 @@ class World {
   const wire::Membership* newest_membership() const;  // null before there is any
   void add_changer(walclient::MembershipChange::Config config);
   void start_change();
-  bool resume_change(bool abort);
-  void drop_changer();
-  Changer* live_changer() { return changers_.empty() || !changer_lives_ ? nullptr : changers_.back().get(); }
+  void resume_change();
+  void drop_changer(Changer* changer);
+  Changer* live_changer();  // one of those; null: there is none
+  void fall_apart();
   void stop_faults();
   void prove_progress();
   bool everybody_is_there(Lsn target);
@@ -135,7 +147,8 @@ class World {
   std::map<uint64_t, std::unique_ptr<Node>> nodes_;
   std::deque<std::unique_ptr<Compute>> computes_;  // the last ones are alive
   std::deque<std::unique_ptr<Changer>> changers_;
-  bool changer_lives_ = false;
+  std::vector<Changer*> live_changers_;
+  bool stood_still_ = false;
   std::deque<std::unique_ptr<Reader>> readers_;
   std::map<std::tuple<uint64_t, uint64_t, ProposerId>, Vote> votes_;
 };

@@ -8,6 +8,14 @@
 #include "wire/quorum.h"
 
 namespace helium::walclient {
+namespace {
+
+// What an acceptor says in its generation counts in this one.
+bool counts_in(uint32_t said_in, uint32_t generation) {
+  return said_in == generation || (planted(Bug::kOldGenerationAccepted) && said_in > generation);
+}
+
+}  // namespace
 
 // -- what acceptors say of themselves -----------------------------------------------------------------------------------
 
@@ -49,7 +57,7 @@ bool Proposer::is_heard(uint64_t safekeeper_id) const {
 bool Proposer::may_vote(uint64_t safekeeper_id) const {
   const auto found = acceptors_.find(safekeeper_id);
   return term_ != 0 && found != acceptors_.end() && !found->second.filling &&
-         found->second.generation == vote_generation_ &&
+         counts_in(found->second.generation, vote_generation_) &&
          wire::is_member(memberships_.at(vote_generation_), safekeeper_id);
 }
 
@@ -70,7 +78,7 @@ uint32_t Proposer::generation_of(uint64_t safekeeper_id) const {
 std::set<uint64_t> Proposer::heard_in(uint32_t generation) const {
   std::set<uint64_t> ids;
   for (const auto& [id, acceptor] : acceptors_) {
-    if (acceptor.heard && !acceptor.filling && acceptor.generation == generation) ids.insert(id);
+    if (acceptor.heard && !acceptor.filling && counts_in(acceptor.generation, generation)) ids.insert(id);
   }
   return ids;
 }
@@ -111,7 +119,8 @@ wire::VoteRequest Proposer::vote_request() const {
 
 Proposer::Election Proposer::on_vote(uint64_t safekeeper_id, const wire::VoteReply& reply) {
   on_term_seen(safekeeper_id, reply.term);
-  if (term_ == 0 || election_ != Election::kWaiting || reply.generation != vote_generation_) return Election::kWaiting;
+  if (term_ == 0 || election_ != Election::kWaiting) return Election::kWaiting;
+  if (!counts_in(reply.generation, vote_generation_)) return Election::kWaiting;
   if (!wire::is_member(memberships_.at(vote_generation_), safekeeper_id)) return Election::kWaiting;
   if (reply.term < term_) return Election::kWaiting;  // the answer to an earlier attempt
   if (reply.granted && reply.term > term_) return Election::kWaiting;
@@ -128,7 +137,8 @@ void Proposer::judge_votes() {
   for (const wire::Member& member : wire::all_members(membership)) {
     const auto vote = votes_.find(member.id);
     if (vote != votes_.end() && vote->second.granted) granted.insert(member.id);
-    if (generation_of(member.id) <= vote_generation_) still_here.insert(member.id);
+    const uint32_t is_in = generation_of(member.id);
+    if (is_in <= vote_generation_ || counts_in(is_in, vote_generation_)) still_here.insert(member.id);
     if (vote != votes_.end() ? vote->second.granted : still_here.contains(member.id)) possible.insert(member.id);
   }
   if (election_ == Election::kWaiting && is_quorum(membership, granted)) {
@@ -176,17 +186,18 @@ bool Proposer::on_ack(uint64_t safekeeper_id, const wire::AppendReply& ack) {
   // its log is this term's. Rule 8: a newcomer does not count before it holds what it must.
   if (election_ != Election::kWon || ack.term != term_ || ack.log_term != term_ || ack.filling) return false;
   // Rule 9: it counts in the generation that it was given in.
-  const auto membership = memberships_.find(ack.generation);
+  const uint32_t generation = counts_in(ack.generation, vote_generation_) ? vote_generation_ : ack.generation;
+  const auto membership = memberships_.find(generation);
   if (membership == memberships_.end() || !wire::is_member(membership->second, safekeeper_id)) return false;
-  if (!commit_lsn_.is_valid() && ack.generation != vote_generation_) return false;
+  if (!commit_lsn_.is_valid() && generation != vote_generation_) return false;
   Held& held = held_[safekeeper_id];
-  if (ack.generation < held.generation) return false;
-  held.lsn = ack.generation > held.generation ? ack.flush_lsn : std::max(held.lsn, ack.flush_lsn);
-  held.generation = ack.generation;
+  if (generation < held.generation) return false;
+  held.lsn = generation > held.generation ? ack.flush_lsn : std::max(held.lsn, ack.flush_lsn);
+  held.generation = generation;
 
   std::map<uint64_t, Lsn> reached;
   for (const auto& [id, each] : held_) {
-    if (each.generation == ack.generation) reached.emplace(id, each.lsn);
+    if (each.generation == generation) reached.emplace(id, each.lsn);
   }
   const Lsn counted = quorum_lsn(membership->second, reached);
   if (counted <= commit_lsn_) return false;
