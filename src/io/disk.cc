@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "base/check.h"
 #include "io/durable_file.h"
 
 namespace helium {
@@ -89,16 +90,26 @@ Result<fs::directory_iterator> entries_of(const fs::path& path) {
 
 }  // namespace
 
-Status Disk::create_filled(const fs::path& path, ByteView head, uint64_t size) {
+Status Disk::create_filled(const fs::path& path, std::span<const Piece> pieces, uint64_t size) {
   static const Bytes zeros(kZeroChunk);
   const auto fill = [&]() -> Status {
     HELIUM_ASSIGN(const Fd file, helium::open_file(path, O_CREAT | O_TRUNC | O_WRONLY));
-    HELIUM_TRY(pwrite_all(file, head, 0));
-    for (uint64_t at = head.size(); at < size;) {
-      const ByteView part = ByteView(zeros).first(std::min<uint64_t>(kZeroChunk, size - at));
-      HELIUM_TRY(pwrite_all(file, part, at));
-      at += part.size();
+    uint64_t at = 0;
+    const auto zeros_up_to = [&](uint64_t end) -> Status {
+      CHECK(at <= end);
+      while (at < end) {
+        const ByteView part = ByteView(zeros).first(std::min<uint64_t>(kZeroChunk, end - at));
+        HELIUM_TRY(pwrite_all(file, part, at));
+        at += part.size();
+      }
+      return {};
+    };
+    for (const Piece& piece : pieces) {
+      HELIUM_TRY(zeros_up_to(piece.offset));
+      HELIUM_TRY(pwrite_all(file, piece.bytes, at));
+      at += piece.bytes.size();
     }
+    HELIUM_TRY(zeros_up_to(size));
     fsync_or_die(file, path.string());
     return {};
   };

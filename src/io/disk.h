@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -49,9 +50,13 @@ class Disk {
 
   // Below: what the layer store's tests do not need; by default the operating system's.
 
-  // A file of `size` bytes, which begins with `head`, zeros behind; its content is durable on return, its name is not.
-  // Nothing is left behind by an error.
-  virtual Status create_filled(const std::filesystem::path& path, ByteView head, uint64_t size);
+  // A file of `size` bytes: the pieces (ascending, apart) and zeros around them; its content is durable on return, its
+  // name is not. Nothing is left behind by an error.
+  struct Piece {
+    uint64_t offset;
+    ByteView bytes;
+  };
+  virtual Status create_filled(const std::filesystem::path& path, std::span<const Piece> pieces, uint64_t size);
   enum class Access { kRead, kReadWrite };
   virtual Result<std::unique_ptr<OpenFile>> open_file(const std::filesystem::path& path, Access access);
   virtual Status remove_tree(const std::filesystem::path& path);   // fine if it is not there

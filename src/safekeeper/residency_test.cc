@@ -50,9 +50,9 @@ class CutDisk : public Disk {
     HELIUM_TRY(step());
     return real_->sync_folder(path);
   }
-  Status create_filled(const fs::path& path, ByteView head, uint64_t size) override {
+  Status create_filled(const fs::path& path, std::span<const Piece> pieces, uint64_t size) override {
     HELIUM_TRY(step());
-    return real_->create_filled(path, head, size);
+    return real_->create_filled(path, pieces, size);
   }
   bool exists(const fs::path& path) override { return !cut_ && real_->exists(path); }
 

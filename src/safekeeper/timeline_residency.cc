@@ -214,12 +214,15 @@ Status Timeline::restore(const ControlFile& control) {
     content = std::move(*got);
   } else if (flush == control.acceptor.start_lsn) {
     // Nothing was ever written: its first segment is made of what it starts with.
-    content = pg::build_sparse_segments(flush, {}, control.system_id, static_cast<int>(control.pg_version)).at(0);
+    HELIUM_TRY(WalStorage::create(*environment_.disk, folder_, flush, control.system_id, static_cast<int>(control.pg_version)));
   } else if (pg::wal_segment_offset(flush) != 0) {
     return fail(ErrorCode::kCorrupt, fmt::format("timeline {} sleeps at {}, but no partial object holds its last segment",
                                                  to_string(id()), to_string(flush)));
   }
-  if (!content.empty()) HELIUM_TRY(WalStorage::create_segment(*environment_.disk, folder_, segno, content));
+  if (!content.empty()) {
+    const Disk::Piece whole{0, content};
+    HELIUM_TRY(WalStorage::create_segment(*environment_.disk, folder_, segno, {&whole, 1}));
+  }
   // What an interrupted eviction or an earlier life left.
   HELIUM_ASSIGN([[maybe_unused]] const size_t removed,
                 remove_segments(*environment_.disk, folder_, [&](uint64_t other) { return other != segno; }));

@@ -45,20 +45,19 @@ std::filesystem::path segment_path(const std::filesystem::path& folder, uint64_t
 
 Status WalStorage::create(Disk& disk, const std::filesystem::path& folder, Lsn start, uint64_t system_id,
                           int pg_version) {
-  Bytes head;  // the segment up to the last header in it
-  for (const pg::WalPiece& piece : pg::build_sparse_pieces(start, {}, system_id, pg_version)) {
-    head.resize(pg::wal_segment_offset(piece.at));
-    head.insert(head.end(), piece.bytes.begin(), piece.bytes.end());
-  }
-  return create_segment(disk, folder, pg::wal_segment_number(start), head);
+  const std::vector<pg::WalPiece> headers = pg::build_sparse_pieces(start, {}, system_id, pg_version);
+  std::vector<Disk::Piece> pieces;
+  for (const pg::WalPiece& header : headers) pieces.push_back({pg::wal_segment_offset(header.at), header.bytes});
+  return create_segment(disk, folder, pg::wal_segment_number(start), pieces);
 }
 
 // Whole, synced, then under its name.
-Status WalStorage::create_segment(Disk& disk, const std::filesystem::path& folder, uint64_t segno, ByteView head) {
+Status WalStorage::create_segment(Disk& disk, const std::filesystem::path& folder, uint64_t segno,
+                                  std::span<const Disk::Piece> pieces) {
   const std::filesystem::path path = segment_path(folder, segno);
   std::filesystem::path temporary = path;
   temporary += ".tmp";
-  if (Status filled = disk.create_filled(temporary, head, pg::kWalSegmentSize); !filled) {
+  if (Status filled = disk.create_filled(temporary, pieces, pg::kWalSegmentSize); !filled) {
     return fail(std::move(filled).error().context(fmt::format("create WAL segment '{}'", path.string())));
   }
   HELIUM_TRY(disk.rename(temporary, path));

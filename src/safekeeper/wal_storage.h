@@ -16,6 +16,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 
 #include "base/bytes.h"
 #include "base/lsn.h"
@@ -35,8 +36,9 @@ class WalStorage {
   // The first segment of a timeline that starts at `start` (rule 10). Durable on return.
   static Status create(Disk& disk, const std::filesystem::path& folder, Lsn start, uint64_t system_id, int pg_version);
 
-  // A segment whose first bytes are `head`, zeros behind; replaces what is there. Durable on return.
-  static Status create_segment(Disk& disk, const std::filesystem::path& folder, uint64_t segno, ByteView head);
+  // A segment of the pieces and zeros around them; replaces what is there. Durable on return.
+  static Status create_segment(Disk& disk, const std::filesystem::path& folder, uint64_t segno,
+                               std::span<const Disk::Piece> pieces);
 
   struct Recovery {
     Lsn verify_lsn;   // a record end; read from here on

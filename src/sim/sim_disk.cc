@@ -13,7 +13,8 @@ namespace {
 std::string folder_of(const std::string& path) { return path.rfind('/') == 0 ? "/" : path.substr(0, path.rfind('/')); }
 
 bool all_zero(ByteView bytes) {
-  return std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+  static const std::array<std::byte, SimDisk::kPage> zeros{};
+  return std::memcmp(bytes.data(), zeros.data(), bytes.size()) == 0;
 }
 
 // What a power cut does to unsynced pages.
@@ -308,7 +309,7 @@ class SimDisk::Mount : public Disk {
     });
     return {};
   }
-  Status create_filled(const std::filesystem::path& path, ByteView head, uint64_t size) override {
+  Status create_filled(const std::filesystem::path& path, std::span<const Piece> pieces, uint64_t size) override {
     if (!disk_.step(life_)) return power_is_off();
     const InodePtr inode = disk_.skip(Operation::kFill, path.string()) ? recycled(path) : create(path);
     if (disk_.full_) {
@@ -317,7 +318,7 @@ class SimDisk::Mount : public Disk {
       return no_space(path.string());
     }
     inode->size = size;
-    disk_.write(*inode, 0, head);
+    for (const Piece& piece : pieces) disk_.write(*inode, piece.offset, piece.bytes);
     if (!disk_.find(path.string())) {
       disk_.change_names({.folder = folder_of(path.string()), .removed = {}, .added = path.string(), .inode = inode});
     }
