@@ -12,37 +12,41 @@
 namespace helium::pageserver {
 namespace {
 
-constexpr uint32_t kFirstNormalObjectId = 16384;
-
-// Two bits per heap page. Source: PostgreSQL 15 visibilitymap.c.
-unsigned bits_of(ByteView map, uint32_t heap_blkno) {
-  const uint32_t at = heap_blkno % redo::kHeapBlocksPerVmPage;
-  return static_cast<unsigned>(map[pg::kPageHeaderSize + at / 4]) >> (2 * (at % 4)) & 3;
-}
-
-// CREATE DATABASE logs the maps of the catalogs that it copies without their content (docs/redo.md): there PostgreSQL
-// has bits that WAL does not. Those that this record sets must be the same all the same.
-bool lacks_copied_bits_only(const pg::DecodedRecord& record, const pg::RelTag& map_rel, ByteView image, ByteView ours) {
-  if (map_rel.dbnode < kFirstNormalObjectId || map_rel.relnode >= kFirstNormalObjectId) return false;
-  for (size_t at = pg::kPageHeaderSize; at < image.size(); ++at)
-    if ((ours[at] & ~image[at]) != std::byte{0}) return false;
-  return std::ranges::all_of(record.blocks, [&](const pg::BlockRef& ref) {
-    return ref.rel.forknum != pg::Fork::kMain || bits_of(image, ref.blkno) == bits_of(ours, ref.blkno);
-  });
-}
-
-// The image's bits that we do not have: behind the page header, every byte.
-std::string compare_vm(ByteView image, ByteView ours) {
-  for (size_t at = pg::kPageHeaderSize; at < image.size(); ++at)
-    if ((image[at] & ~ours[at]) != std::byte{0})
+// The image's bits that we do not have, behind the page header. `unknown`: those that WAL does not tell; may be empty.
+std::string compare_vm(ByteView image, ByteView ours, ByteView unknown) {
+  for (size_t at = pg::kPageHeaderSize; at < image.size(); ++at) {
+    const std::byte allowed = unknown.empty() ? ours[at] : ours[at] | unknown[at];
+    if ((image[at] & ~allowed) != std::byte{0})
       return fmt::format("map byte {}: image {:02x}, ours {:02x}", at, static_cast<unsigned>(image[at]),
                          static_cast<unsigned>(ours[at]));
+  }
   return {};
+}
+
+// Was the map page there at `first`, or does it come from one that was, by a copy of the database's files up to `now`?
+bool was_there(const PageReader& reader, redo::VmPage page, Lsn first, Lsn now) {
+  constexpr int kMaxCopiesOfCopies = 100;
+  for (int depth = 0; depth < kMaxCopiesOfCopies; ++depth) {
+    const auto then = reader.rel_size(page.rel, first);
+    if (then && *then && page.blkno < (*then)->nblocks) return true;
+    const auto size = reader.rel_size(page.rel, now);
+    if (!size || !*size || !(*size)->copied_from || page.blkno >= (*size)->copied_from->nblocks) return false;
+    page.rel.spcnode = (*size)->copied_from->spcnode;
+    page.rel.dbnode = (*size)->copied_from->dbnode;
+    now = (*size)->copied_from->lsn;
+  }
+  return true;
 }
 
 }  // namespace
 
 void Oracle::check(const PageReader& reader, const pg::DecodedRecord& record, Lsn record_end_lsn) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!first_lsn_) first_lsn_ = Lsn(record_end_lsn.bytes() - 1);
+    copied_maps_.note(record, reader.pg_version(),
+                      [&](const redo::VmPage& page) { return was_there(reader, page, *first_lsn_, record_end_lsn); });
+  }
   for (const pg::BlockRef& ref : record.blocks) {
     if (ref.rel.forknum == pg::Fork::kFsm || !redo::redo_is_native(record.rmgr)) continue;
     const std::string type = pg::record_type_name(record.rmgr, record.info, reader.pg_version());
@@ -75,8 +79,10 @@ Result<std::string> Oracle::compare(const PageReader& reader, const pg::DecodedR
   Bytes ours = rebuilt.to_bytes();
   Bytes image(pg::kBlockSize);
   HELIUM_TRY(pg::restore_image(*ref.image, image));
-  if (ref.rel.forknum == pg::Fork::kVm)
-    return lacks_copied_bits_only(record, ref.rel, image, ours) ? std::string() : compare_vm(image, ours);
+  if (ref.rel.forknum == pg::Fork::kVm) {
+    std::lock_guard lock(mutex_);
+    return compare_vm(image, ours, copied_maps_.unknown_bits({ref.rel, ref.blkno}));
+  }
   for (Bytes* page : {&ours, &image})
     HELIUM_TRY(redo::mask_page(record.rmgr, record.info, ref.rel, ref.blkno, *page));
   const auto at = redo::compare_pages(image, ours);

@@ -4,8 +4,9 @@
 //
 // A comparison counts only where redo really ran: the resource manager is native, and the image is there for checking
 // only (an image that is applied, or stands in for redo, would equal itself). Masking is redo/mask.h's; on a visibility
-// map our bits must contain the image's (up to 15.18 a bit may leave the map in memory before its record does).
-// Threads: safe from any.
+// map our bits must contain the image's (up to 15.18 a bit may leave the map in memory before its record does), but for
+// those that CREATE DATABASE copied outside of WAL (redo/copied_maps.h).
+// Threads: safe from any, one record after the other.
 
 #pragma once
 
@@ -13,11 +14,13 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "pageserver/page_reader.h"
 #include "pg/wal_record.h"
+#include "redo/copied_maps.h"
 
 namespace helium::pageserver {
 
@@ -44,7 +47,8 @@ class Oracle {
   // `metrics`: also counted there; may be empty.
   explicit Oracle(std::shared_ptr<Metrics> metrics = nullptr) : metrics_(std::move(metrics)) {}
 
-  // Compares the check images of a record that was ingested. Differences are counted and logged, not returned.
+  // Compares the check images of a record that was ingested; each record, in order. Differences are counted and logged,
+  // not returned.
   void check(const PageReader& reader, const pg::DecodedRecord& record, Lsn record_end_lsn);
 
   // By record type, "HEAP/INSERT".
@@ -59,6 +63,8 @@ class Oracle {
 
   const std::shared_ptr<Metrics> metrics_;
   mutable std::mutex mutex_;
+  std::optional<Lsn> first_lsn_;  // before the first record's end
+  redo::CopiedMaps copied_maps_;
   std::map<std::string, Count> counts_;
   std::vector<Difference> differences_;
 };

@@ -15,6 +15,7 @@
 #include "base/source_dir.h"
 #include "pageserver/timeline.h"
 #include "pg/constants.h"
+#include "pg/page.h"
 
 namespace helium::pageserver {
 
@@ -37,11 +38,11 @@ class RecordBuilder {
     data_.raw(data);
     return *this;
   }
-  // A block with data, and an image for checking only, uncompressed and without a hole.
+  // A block that may have data, and an image for checking only, uncompressed and without a hole.
   RecordBuilder& checked_block(uint8_t id, const pg::RelTag& rel, uint32_t blkno, bool will_init, ByteView data,
                                ByteView page) {
     headers_.u8(id);
-    headers_.u8(static_cast<uint8_t>(rel.forknum) | (will_init ? 0x40 : 0) | 0x20 | 0x10);
+    headers_.u8(static_cast<uint8_t>(rel.forknum) | (will_init ? 0x40 : 0) | (data.empty() ? 0 : 0x20) | 0x10);
     headers_.u16(static_cast<uint16_t>(data.size()));
     headers_.u16(static_cast<uint16_t>(page.size()));
     headers_.u16(0);  // hole_offset
@@ -61,6 +62,18 @@ class RecordBuilder {
     headers_.u8(0x02);   // BKPIMAGE_APPLY
     add_place(rel, blkno);
     data_.raw(page);
+    return *this;
+  }
+  // The same of a page that has nothing between its header and its end, as which CREATE DATABASE logs maps.
+  RecordBuilder& image_of_header(uint8_t id, const pg::RelTag& rel, uint32_t blkno, ByteView page) {
+    headers_.u8(id);
+    headers_.u8(static_cast<uint8_t>(rel.forknum) | 0x10);
+    headers_.u16(0);
+    headers_.u16(pg::kPageHeaderSize);
+    headers_.u16(pg::kPageHeaderSize);  // hole_offset
+    headers_.u8(0x02 | 0x01);           // BKPIMAGE_APPLY, BKPIMAGE_HAS_HOLE
+    add_place(rel, blkno);
+    data_.raw(page.first(pg::kPageHeaderSize));
     return *this;
   }
   // Replayed from a replication origin.

@@ -28,9 +28,10 @@ RelTag main_fork(RelTag rel) {
   return rel;
 }
 
-bool vm_bits_are_subset(const PageBytes& a, const PageBytes& of) {
+// `unknown`: bits that do not count; may be empty.
+bool vm_bits_are_subset(const PageBytes& a, const PageBytes& of, ByteView unknown) {
   for (size_t i = pg::kPageHeaderSize; i < a.size(); ++i)
-    if ((a[i] & ~of[i]) != std::byte{0}) return false;
+    if ((a[i] & ~(unknown.empty() ? of[i] : of[i] | unknown[i])) != std::byte{0}) return false;
   return std::memcmp(a.data() + 10, of.data() + 10, pg::kPageHeaderSize - 10) == 0;  // the header, without LSN and checksum
 }
 
@@ -64,6 +65,8 @@ Status Oracle::replay(const pg::WalRecordView& view) {
   HELIUM_ASSIGN(const pg::DecodedRecord record, pg::decode_record(view.bytes, options_.pg_version));
   if (record.blocks.empty() && options_.on_record_without_block)
     options_.on_record_without_block(pg::record_type_name(record.rmgr, record.info, options_.pg_version), view.bytes);
+  // What the base directory has is whole, and so is what is adopted from an image.
+  copied_maps_.note(record, options_.pg_version, [](const VmPage&) { return false; });
   replay_side_effects(record, view.end_lsn);
   for (const pg::BlockRef& ref : record.blocks) replay_block(view, record, ref);
   for_each_vm_effect(record, options_.pg_version, [&](const VmPage& vm) {
@@ -129,25 +132,16 @@ void Oracle::compare(const pg::DecodedRecord& record, const pg::BlockRef& ref, P
   const Status mask_image = mask_page(record.rmgr, record.info, ref.rel, ref.blkno, image_masked);
   const std::optional<uint32_t> offset = compare_pages(ours_masked, image_masked);
   if (mask_ours && mask_image && !offset) return;
-  if (offset && ref.rel.forknum == Fork::kVm && vm_difference_is_allowed(record, ref, image, page)) return;
+  // Clearing a bit is not ordered with the record that says so: the check image may lack bits that we still have.
+  if (offset && ref.rel.forknum == Fork::kVm &&
+      vm_bits_are_subset(image, page, copied_maps_.unknown_bits({ref.rel, ref.blkno})))
+    return;
   ++counts.differences;
   note(counts, offset ? fmt::format("{}: differs at byte {}: ours {:#04x}, PostgreSQL's {:#04x}", where, *offset,
                                     static_cast<int>(ours_masked[*offset]), static_cast<int>(image_masked[*offset]))
                       : where + ": cannot be masked");
   pg::set_page_lsn(image, pg::page_lsn(page));
   page = image;  // one difference, counted once
-}
-
-// Clearing a bit is not ordered with the record that says so: the check image may lack bits that we still have.
-// It may have bits that we lack only where their image in WAL was empty (is_never_logged()), and then this record's
-// own bits must agree.
-bool Oracle::vm_difference_is_allowed(const pg::DecodedRecord& record, const pg::BlockRef& ref, const PageBytes& image,
-                                      const PageBytes& ours) const {
-  if (vm_bits_are_subset(image, ours)) return true;
-  if (!is_never_logged(ref.rel, pg::Rmgr::kHeap, ref.blkno)) return false;
-  const pg::BlockRef* heap = record.block(1);
-  return heap != nullptr && vm_bits_are_subset(ours, image) &&
-         get_vm_bits(image, heap->blkno) == get_vm_bits(ours, heap->blkno);
 }
 
 void Oracle::forget_relation(const RelTag& main, uint32_t from_block, bool all_forks) {

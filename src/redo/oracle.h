@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "pg/wal_stream.h"
+#include "redo/copied_maps.h"
 #include "redo/redo.h"
 
 namespace helium::redo {
@@ -90,8 +91,6 @@ class Oracle {
   };
   using SlruKey = std::pair<pg::SlruSegment, uint32_t>;
 
-  bool vm_difference_is_allowed(const pg::DecodedRecord& record, const pg::BlockRef& ref, const PageBytes& image,
-                                const PageBytes& ours) const;
   OracleCounts check_map_bits() const;
   bool is_never_logged(const pg::RelTag& rel, pg::Rmgr kind, uint32_t blkno) const;
   PageBytes* find_page(const BlockKey& key);
@@ -111,6 +110,7 @@ class Oracle {
   std::set<pg::RelTag> created_;                     // in this WAL: what is not known is zeros
   std::map<pg::RelTag, uint32_t> base_limit_;        // blocks from here on are not the base directory's any more
   std::map<std::pair<uint32_t, uint32_t>, std::pair<uint32_t, uint32_t>> copied_from_;  // (spc, db) ← (spc, db)
+  CopiedMaps copied_maps_;
   std::set<std::pair<uint32_t, uint32_t>> wal_log_copies_;  // databases (spc, db) created with STRATEGY wal_log
   std::map<std::string, OracleCounts> counts_;
 };

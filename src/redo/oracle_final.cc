@@ -68,10 +68,8 @@ bool Oracle::is_never_logged(const pg::RelTag& rel, Rmgr kind, uint32_t blkno) c
   // SP-GiST's cache of pages with free space.
   if (kind == Rmgr::kSpgist && blkno == 0) return true;
   // CREATE DATABASE … STRATEGY wal_log logs all pages as standard ones (bufmgr.c RelationCopyStorageUsingBuffer), so
-  // what a visibility map or a BRIN revmap keeps between pd_lower and pd_upper is not in WAL. Cleared bits and empty
-  // revmaps are safe.
-  const bool wal_log_copy = wal_log_copies_.contains({rel.spcnode, rel.dbnode});
-  return wal_log_copy && (rel.forknum == pg::Fork::kVm || kind == Rmgr::kBrin);
+  // what a BRIN revmap keeps between pd_lower and pd_upper is not in WAL. Empty revmaps are safe. Maps: copied_maps.h.
+  return kind == Rmgr::kBrin && wal_log_copies_.contains({rel.spcnode, rel.dbnode});
 }
 
 // A bit of a map says that the heap page has PD_ALL_VISIBLE: else the next change of the page would leave the bit.
@@ -116,6 +114,10 @@ std::map<std::string, OracleCounts> Oracle::compare_with(const std::filesystem::
     ++counts.compared;
     PageBytes ours_masked = *page;
     PageBytes theirs_masked = *theirs;
+    if (const ByteView unknown = vm ? copied_maps_.unknown_bits({key.rel, key.blkno}) : ByteView(); !unknown.empty()) {
+      for (size_t at = pg::kPageHeaderSize; at < unknown.size(); ++at)
+        for (PageBytes* masked : {&ours_masked, &theirs_masked}) (*masked)[at] |= unknown[at];
+    }
     const Status mask_ours = mask_page(static_cast<uint8_t>(kind), 0, key.rel, key.blkno, ours_masked);
     const Status mask_theirs = mask_page(static_cast<uint8_t>(kind), 0, key.rel, key.blkno, theirs_masked);
     if (const auto offset = compare_pages(ours_masked, theirs_masked))
