@@ -22,7 +22,7 @@ namespace helium::compute {
 
 // Whose pages a relation's file holds.
 enum class PageKind : uint8_t { kHeap, kBtree, kHash, kGin, kGist, kSpgist, kBrin, kSequence, kOther };
-// From pg_class.relkind and pg_am.amname.
+// From pg_class.relkind and the name of the built-in access method.
 PageKind page_kind(char relkind, const std::string& access_method);
 
 struct PageDifference {

@@ -47,6 +47,10 @@ std::string block_name(const pg::RelTag& rel, const std::string& name, uint32_t 
   return fmt::format("{} ({}) block {}", to_string(rel), name, blkno);
 }
 
+// A table or index of a user's access method that is a built-in one by another name has that one's pages.
+constexpr const char* kAccessMethod =
+    "(SELECT first.amname FROM pg_am first WHERE first.amhandler = am.amhandler ORDER BY first.oid LIMIT 1)";
+
 // All relations with files of their own, by database. Shared ones turn up in each database, under one key.
 Result<Catalog> read_catalog(const EndpointSpec& spec) {
   Catalog catalog;
@@ -57,8 +61,8 @@ Result<Catalog> read_catalog(const EndpointSpec& spec) {
     HELIUM_ASSIGN(PgConnection connection, PgConnection::connect(spec.pg_address, database[1]));
     HELIUM_ASSIGN(const auto rows,
                   connection.query("SELECT CASE WHEN c.reltablespace = 0 THEN " + database[2] +
-                                   " ELSE c.reltablespace END, c.relisshared, pg_relation_filenode(c.oid), c.relkind, "
-                                   "am.amname, c.relpersistence, c.relname, pg_relation_size(c.oid, 'main'), "
+                                   " ELSE c.reltablespace END, c.relisshared, pg_relation_filenode(c.oid), c.relkind, " +
+                                   kAccessMethod + ", c.relpersistence, c.relname, pg_relation_size(c.oid, 'main'), "
                                    "pg_relation_size(c.oid, 'vm'), pg_relation_size(c.oid, 'init') "
                                    "FROM pg_class c LEFT JOIN pg_am am ON am.oid = c.relam "
                                    "WHERE pg_relation_filenode(c.oid) IS NOT NULL AND c.relpersistence <> 't'"));

@@ -30,6 +30,10 @@ def load(endpoint):
     endpoint.sql("CREATE INDEX ON t USING gin (to_tsvector('simple', x))")
     endpoint.sql("INSERT INTO t SELECT i, md5(i::text) FROM generate_series(2001, 2100) i")
     endpoint.sql("CREATE UNLOGGED TABLE u (id int PRIMARY KEY)")
+    # A heap by another name, with hint bits that WAL does not have.
+    endpoint.sql("CREATE ACCESS METHOD heap2 TYPE TABLE HANDLER heap_tableam_handler")
+    endpoint.sql("CREATE TABLE v USING heap2 AS SELECT i FROM generate_series(1, 100) i")
+    endpoint.sql("SELECT count(*) FROM v")
 
 
 def relation(endpoint, name):
