@@ -43,6 +43,23 @@ def _is_free(port):
             return False
 
 
+_reserved = {}  # first port of a block: a UDP socket there, which nothing else uses
+
+
+def _reserve(first):
+    """Until this process ends the block is its own: another test run that looks for ports meanwhile passes it over."""
+    if first in _reserved:
+        return True
+    mark = socket.socket(type=socket.SOCK_DGRAM)
+    try:
+        mark.bind(("127.0.0.1", first))
+    except OSError:
+        mark.close()
+        return False
+    _reserved[first] = mark
+    return True
+
+
 def free_port_block():
     """The first of PORTS_PER_CLUSTER consecutive ports that nobody uses. Workers have ranges of their own."""
     worker = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "gw0")) or 0)
@@ -50,7 +67,7 @@ def free_port_block():
     shift = os.getppid() % 20
     for block in _port_blocks:
         first = 10000 + (worker % 8) * 2600 + (block + shift) % 64 * PORTS_PER_CLUSTER
-        if all(_is_free(port) for port in range(first, first + PORTS_PER_CLUSTER)):
+        if _reserve(first) and all(_is_free(port) for port in range(first, first + PORTS_PER_CLUSTER)):
             return first
         if block > 200:
             raise RuntimeError("no free ports for a cluster")
