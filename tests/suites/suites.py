@@ -23,6 +23,11 @@ class Installation:
         self.drivers = pathlib.Path(drivers) if drivers else self.bin.parent / "lib/pgxs/src/test"
         self.user = user if os.getuid() == 0 else None  # servers do not run as root
 
+    def version(self):
+        """The major version of the tools."""
+        text = self.run(self.bin / "pg_dump", "--version", check=True, capture_output=True, text=True).stdout
+        return int(re.search(r"\d+", text).group(0))
+
     def run(self, *command, **options):
         if self.user:
             options |= {"user": self.user, "group": self.user, "extra_groups": []}
@@ -94,12 +99,18 @@ def make_list(makefile, variable):
 def build_regress_library(source, include, folder):
     """regress.so is in no package: C functions that the core suite creates."""
     library = folder / "regress.so"
-    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-I", include, '-DDLSUFFIX=".so"', "-o", library,
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", *headers(source, include), '-DDLSUFFIX=".so"', "-o", library,
                     source / "src/test/regress/regress.c"], check=True)
     return library
 
 
-def copy_with_pgvector(bin_dir, source, include, folder):
+def headers(source, include):
+    """The server's own minor version first: a later one's headers call functions that it does not have. What a build
+    generates comes from the package."""
+    return ["-I", source / "src/include", "-I", include]
+
+
+def copy_with_pgvector(bin_dir, pgvector, include_options, folder):
     """A copy of the installation with pgvector built into it; the machine's own stays as it is. Returns its bin."""
     config = {}
     for line in subprocess.run([bin_dir / "pg_config"], check=True, capture_output=True, text=True).stdout.splitlines():
@@ -111,11 +122,11 @@ def copy_with_pgvector(bin_dir, source, include, folder):
         shutil.copytree(config[place], folder / pathlib.Path(config[place]).relative_to(root), dirs_exist_ok=True)
     library = folder / pathlib.Path(config["PKGLIBDIR"]).relative_to(root) / "vector.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-ftree-vectorize", "-fassociative-math", "-fno-signed-zeros",
-                    "-fno-trapping-math", "-I", include, "-o", library, *sorted((source / "src").glob("*.c")), "-lm"], check=True)
+                    "-fno-trapping-math", *include_options, "-o", library, *sorted((pgvector / "src").glob("*.c")), "-lm"], check=True)
     extension = folder / pathlib.Path(config["SHAREDIR"]).relative_to(root) / "extension"
-    shutil.copy(source / "vector.control", extension)
-    version = re.search(r"default_version = '(.*)'", (source / "vector.control").read_text()).group(1)
-    shutil.copy(source / "sql/vector.sql", extension / f"vector--{version}.sql")
+    shutil.copy(pgvector / "vector.control", extension)
+    version = re.search(r"default_version = '(.*)'", (pgvector / "vector.control").read_text()).group(1)
+    shutil.copy(pgvector / "sql/vector.sql", extension / f"vector--{version}.sql")
     return folder / pathlib.Path(config["BINDIR"]).relative_to(root)
 
 
