@@ -151,6 +151,7 @@ Result<ControlFile> ControlFile::parse(ByteView file, int pg_version) {
 uint64_t ControlFile::system_identifier() const { return load<uint64_t>(bytes_.data() + control_at::kSystemIdentifier); }
 void ControlFile::set_system_identifier(uint64_t value) { store(bytes_.data() + control_at::kSystemIdentifier, value); }
 uint32_t ControlFile::catalog_version() const { return load<uint32_t>(bytes_.data() + control_at::kCatalogVersion); }
+bool ControlFile::is_shut_down() const { return load<uint32_t>(bytes_.data() + control_at::kState) == kStateShutDown; }
 Lsn ControlFile::checkpoint_lsn() const { return Lsn(load<uint64_t>(bytes_.data() + control_at::kCheckpointLsn)); }
 Checkpoint ControlFile::checkpoint() const {
   const auto decoded = decode_checkpoint(ByteView(bytes_).subspan(control_at::kCheckpoint, kCheckpointSize), pg_version_);
@@ -188,6 +189,10 @@ Status ControlFile::apply_parameter_change(ByteView main_data) {
   store<uint8_t>(bytes_.data() + at::kWalLogHints, wal_log_hints);
   store<uint8_t>(bytes_.data() + at::kTrackCommitTimestamp, track_commit_timestamp);
   return {};
+}
+
+ByteView ControlFile::mock_authentication_nonce() const {
+  return ByteView(bytes_).subspan(known_layout(pg_version_).nonce_at, kNonceSize);
 }
 
 void ControlFile::set_mock_authentication_nonce(std::span<const std::byte, 32> nonce) {

@@ -45,6 +45,7 @@ class ControlFile {
   uint64_t system_identifier() const;
   void set_system_identifier(uint64_t value);
   uint32_t catalog_version() const;
+  bool is_shut_down() const;              // DB_SHUTDOWNED
   Lsn checkpoint_lsn() const;             // start of the checkpoint record
   Checkpoint checkpoint() const;
   bool data_checksums() const;
@@ -58,6 +59,8 @@ class ControlFile {
   int32_t max_locks_per_xact() const;
   // From an XLOG_PARAMETER_CHANGE record's main data (xl_parameter_change).
   Status apply_parameter_change(ByteView main_data);
+  // 32 random bytes of the cluster, which PostgreSQL shows to nobody.
+  ByteView mock_authentication_nonce() const;
   void set_mock_authentication_nonce(std::span<const std::byte, 32> nonce);
 
   // State "shut down" at this checkpoint; clears the fields that matter only in recovery (minRecoveryPoint, backup…).

@@ -109,6 +109,8 @@ TEST(ControlFile, ChangesAreReadBack) {
     ASSERT_TRUE(again) << again.error().message;
     EXPECT_EQ(again->system_identifier(), 123456789u);
     EXPECT_EQ(again->checkpoint_lsn(), Lsn(0x5000028));
+    EXPECT_TRUE(again->is_shut_down());
+    EXPECT_TRUE(std::ranges::equal(again->mock_authentication_nonce(), nonce));
     EXPECT_EQ(again->checkpoint(), checkpoint);
     EXPECT_EQ(load<uint32_t>(bytes.data() + 16), 1u) << "state: shut down";
     EXPECT_EQ(load<int64_t>(bytes.data() + 24), 1763808000);
