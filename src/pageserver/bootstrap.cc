@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "pageserver/format.h"
+#include "pg/auxiliary_file.h"
 #include "pg/constants.h"
 #include "pg/origin_file.h"
 #include "redo/xact_record.h"
@@ -14,6 +15,8 @@ using layer::Key;
 using layer::KeyKind;
 using layer::KeyRange;
 using layer::Version;
+
+constexpr size_t kAuxiliaryTotalMax = size_t{48} << 20;  // the answer is one frame
 
 Bytes text_bytes(const std::string& text) {
   const ByteView bytes = as_bytes(text);
@@ -92,6 +95,34 @@ struct Collector {
     return {};
   }
 
+  // Slots and what belongs to them: of a branch only its own, see ingest_auxiliary.cc. Statistics are written behind the
+  // last checkpoint of a clean stop, and void once anything went on from there, as PostgreSQL voids them after a crash.
+  Status add_auxiliary_files() {
+    Status status;
+    size_t total = 0;
+    HELIUM_TRY(timeline.store()->scan_latest(
+        KeyRange::all_of(KeyKind::kAuxFile), lsn, [&](const Key&, const Version& version) {
+          auto value = decode_aux_file(version.bytes.view());
+          if (!value) {
+            status = fail(std::move(value).error());
+            return false;
+          }
+          const pg::AuxiliaryKind kind = pg::auxiliary_kind(value->path);
+          const Lsn valid_from =
+              kind == pg::AuxiliaryKind::kStatistics ? reply.checkpoint.redo : timeline.ancestor_lsn();
+          if (kind == pg::AuxiliaryKind::kNone || value->local_lsn <= valid_from) return true;
+          total += value->content.size();
+          add_file(std::move(value->path), std::move(value->content));
+          return true;
+        }));
+    HELIUM_TRY(status);
+    if (total <= kAuxiliaryTotalMax) return {};
+    return fail(ErrorCode::kInvalid,
+                fmt::format("the timeline's auxiliary files have {} bytes, more than {} cannot be brought to a compute: branch "
+                            "from an LSN before and drop logical slots there",
+                            total, kAuxiliaryTotalMax));
+  }
+
   Status add_slru_segments() {
     HELIUM_ASSIGN(const auto segments, timeline.reader().list_slru(lsn));
     for (const PageReader::SlruFork& fork : segments) reply.slru_segments.push_back({fork.segment, fork.npages});
@@ -117,6 +148,7 @@ Result<wire::BootstrapReply> build_bootstrap(const Timeline& timeline, Lsn lsn) 
   HELIUM_TRY(collector.add_relation_maps());
   HELIUM_TRY(collector.add_twophase_files());
   HELIUM_TRY(collector.add_replication_origins());
+  HELIUM_TRY(collector.add_auxiliary_files());
   HELIUM_TRY(collector.add_slru_segments());
   return reply;
 }

@@ -28,7 +28,7 @@ const Ingest::Row Ingest::kRows[pg::kLastBuiltinRmgr + 1] = {
     /* commit_ts */ {&Ingest::on_commit_ts},
     /* replorigin */ {&Ingest::on_repl_origin},
     /* generic */ {nullptr},
-    /* logicalmsg */ {nullptr},
+    /* logicalmsg */ {&Ingest::on_logical_message},
 };
 
 Result<std::unique_ptr<Ingest>> Ingest::start(std::shared_ptr<layer::TimelineStore> store, const PageReader& reader,
@@ -44,6 +44,7 @@ Ingest::Ingest(std::shared_ptr<layer::TimelineStore> store, const PageReader& re
       pg_version_(reader.pg_version()),
       state_(std::move(state)),
       control_(std::move(control)),
+      auxiliary_key_(pg::auxiliary_key(control_.mock_authentication_nonce(), std::as_bytes(std::span(store_->timeline_id().bytes)))),
       counters_(state_.checkpoint, pg_version_),
       rel_sizes_(reader),
       slru_sizes_(reader),

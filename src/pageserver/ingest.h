@@ -6,6 +6,7 @@
 //   ingest_slru.cc      clog, multixact and commit timestamp pages and segments
 //   ingest_database.cc  databases, tablespaces, relation maps
 //   ingest_origins.cc   progress of replication origins
+//   ingest_auxiliary.cc files that logical messages of the compute's carry
 //   ingest_files.cc     two-phase files, the control file, WAL positions, the checkpoint
 //   counters.h          the checkpoint's counters; rel_sizes.h: sizes, extension, gaps
 // Which record does what: docs/ingest.md.
@@ -21,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "layer/store.h"
 #include "pageserver/counters.h"
@@ -29,6 +31,7 @@
 #include "pageserver/record_writer.h"
 #include "pageserver/rel_sizes.h"
 #include "pageserver/values.h"
+#include "pg/auxiliary_file.h"
 #include "pg/wal_record.h"
 #include "pg/wal_stream.h"
 
@@ -50,6 +53,9 @@ class Ingest {
   const IngestState& state() const { return state_; }
   IngestState& mutable_state() { return state_; }
   WalPosition position() const;
+
+  // A logical message of the last record that claims to be the compute's and is not: why. Taken once.
+  std::optional<pg::AuxiliaryVerdict> take_refused_message() { return std::exchange(refused_message_, std::nullopt); }
 
  private:
   // A record on its way.
@@ -96,6 +102,10 @@ class Ingest {
   Status on_repl_origin(const Context& context);
   Status advance_origin(const Context& context, uint16_t origin_id, Lsn remote_lsn, bool backward);
 
+  // ingest_auxiliary.cc
+  Status on_logical_message(const Context& context);
+  Status put_auxiliary(const Context& context, const pg::AuxiliaryMessage& message);
+
   // ingest_files.cc
   Status on_xlog(const Context& context);
   Status on_xact(const Context& context);
@@ -106,12 +116,14 @@ class Ingest {
   const int pg_version_;
   IngestState state_;
   pg::ControlFile control_;
+  const pg::AuxiliaryKey auxiliary_key_;
   Counters counters_;
   RelSizes rel_sizes_;
   SlruSizes slru_sizes_;
   RecordWriter out_;
   HotPages hot_pages_;
   std::map<uint16_t, std::optional<Lsn>> origins_;  // remote LSNs that were looked up; none: no such origin
+  std::optional<pg::AuxiliaryVerdict> refused_message_;
   pg::Checkpoint stored_checkpoint_;  // the last one that went to the store
   Lsn stored_position_lsn_;
 };

@@ -76,6 +76,11 @@ struct Metrics::Impl {
                                               .Help("Of these, pages that differ or could not be made")
                                               .Register(*registry)
                                               .Add({});
+  prometheus::Family<prometheus::Counter>& refused_messages =
+      prometheus::BuildCounter()
+          .Name("pageserver_auxiliary_messages_refused_total")
+          .Help("Logical messages that claim to carry a compute's file and do not, by reason")
+          .Register(*registry);
   prometheus::Gauge& connections = prometheus::BuildGauge()
                                        .Name("pageserver_page_service_connections")
                                        .Help("Open page service connections")
@@ -162,6 +167,10 @@ void Metrics::count_pages(uint64_t pages, uint64_t redo_refused, uint64_t failed
 void Metrics::count_redo_check(bool differs) {
   impl_->redo_checked.Increment();
   if (differs) impl_->redo_differences.Increment();
+}
+
+void Metrics::count_refused_message(std::string_view reason) {
+  impl_->refused_messages.Add({{"reason", std::string(reason)}}).Increment();
 }
 
 void Metrics::count_connection(int change) { impl_->connections.Increment(change); }

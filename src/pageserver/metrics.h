@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 
@@ -34,6 +35,8 @@ class Metrics {
   // A page that was compared with the image in its record.
   void count_redo_check(bool differs);
   void count_connection(int change);
+  // A logical message that claims to be a compute's and is not.
+  void count_refused_message(std::string_view reason);
 
   // Called at each scrape to set the values below.
   struct TimelineValues {

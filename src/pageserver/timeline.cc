@@ -181,7 +181,9 @@ Status Timeline::ingest(const pg::WalRecordView& record) {
     recent_.add(record.end_lsn, ingest_->position());
     last_record_lsn_.store(record.end_lsn.bytes(), std::memory_order_release);
   }
+  const std::optional<pg::AuxiliaryVerdict> refused = ingest_->take_refused_message();
   if (options_.metrics) {
+    if (refused) options_.metrics->count_refused_message(pg::to_string(*refused));
     // xl_info and xl_rmid; the record was decoded, so they are there.
     options_.metrics->count_record(load<uint8_t>(&record.bytes[17]), load<uint8_t>(&record.bytes[16]),
                                    record.end_lsn - record.start_lsn);

@@ -120,6 +120,25 @@ Result<ReplOriginValue> decode_repl_origin(ByteView bytes) {
   return value;
 }
 
+Bytes encode(const AuxFileValue& value) {
+  ByteWriter out;
+  out.lsn(value.local_lsn);
+  out.text(value.path);
+  out.raw(value.content);
+  return out.take();
+}
+
+Result<AuxFileValue> decode_aux_file(ByteView bytes) {
+  ByteReader in(bytes);
+  AuxFileValue value;
+  value.local_lsn = in.lsn();
+  value.path = in.text();
+  const ByteView content = in.raw(in.remaining());
+  if (in.failed()) return malformed("auxiliary file");
+  value.content.assign(content.begin(), content.end());
+  return value;
+}
+
 Bytes encode(const WalPosition& value) {
   ByteWriter out;
   out.lsn(value.record_start);

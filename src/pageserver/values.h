@@ -68,6 +68,16 @@ struct ReplOriginValue {
 Bytes encode(const ReplOriginValue& value);
 Result<ReplOriginValue> decode_repl_origin(ByteView bytes);
 
+// aux_file: a file of the data directory that a logical message carried. Absence is a tombstone.
+struct AuxFileValue {
+  Lsn local_lsn;  // end of the record that carried it; the version's LSN, which images of layers do not keep
+  std::string path;
+  Bytes content;
+  friend bool operator==(const AuxFileValue&, const AuxFileValue&) = default;
+};
+Bytes encode(const AuxFileValue& value);
+Result<AuxFileValue> decode_aux_file(ByteView bytes);
+
 // wal_position: what a compute needs to start exactly at the version's LSN (rule 13), and when that was.
 struct WalPosition {
   Lsn record_start;            // of the record that ends at the version's LSN

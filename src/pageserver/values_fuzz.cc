@@ -12,6 +12,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const auto value = decode_rel_size(bytes)) CHECK(*decode_rel_size(encode(*value)) == *value);
   if (const auto value = decode_wal_position(bytes)) CHECK(*decode_wal_position(encode(*value)) == *value);
   if (const auto value = decode_repl_origin(bytes)) CHECK(*decode_repl_origin(encode(*value)) == *value);
+  if (const auto value = decode_aux_file(bytes)) CHECK(*decode_aux_file(encode(*value)) == *value);
   if (const auto value = decode_timeline_metadata(bytes)) CHECK(*decode_timeline_metadata(encode(*value)) == *value);
   (void)decode_zero_range(bytes);
   (void)decode_slru_size(bytes);

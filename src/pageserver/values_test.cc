@@ -28,6 +28,8 @@ TEST(Values, WalPositionsSurviveTheTrip) {
 
 TEST(Values, ReplicationOriginsSurviveTheTrip) {
   expect_round_trip(ReplOriginValue{Lsn(0x16B5A50), Lsn(0x2000028)}, decode_repl_origin);
+  EXPECT_EQ(*decode_aux_file(encode(AuxFileValue{Lsn(0x16B5A50), "pg_replslot/s/state", Bytes(9, std::byte{7})})),
+            (AuxFileValue{Lsn(0x16B5A50), "pg_replslot/s/state", Bytes(9, std::byte{7})}));
 }
 
 TEST(Values, FoldersOfDatabasesSayWhatTheyAre) {
