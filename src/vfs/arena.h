@@ -131,6 +131,10 @@ struct ArenaHeader {
   static constexpr uint32_t kHints = 256;
   alignas(64) std::atomic<uint32_t> hint_head;
   std::atomic<uint64_t> hints[kHints];
+
+  // What auxiliary files are signed with (pg/auxiliary_file.h); written by the agent before the first process.
+  alignas(64) std::byte auxiliary_key[32];
+  std::atomic<uint32_t> auxiliary_ready;  // not zero: the key is there
 };
 inline constexpr uint64_t kHeaderBytes = 4096;
 static_assert(sizeof(ArenaHeader) <= kHeaderBytes);
@@ -144,7 +148,7 @@ constexpr uint32_t arena_fingerprint() {
       offsetof(ArenaHeader, fence), offsetof(ArenaHeader, disk_full), offsetof(ArenaHeader, doorbell),
       offsetof(ArenaHeader, slots_used), offsetof(ArenaHeader, wal_seq), offsetof(ArenaHeader, wal_seq_waiters),
       offsetof(ArenaHeader, flushed_seq), offsetof(ArenaHeader, flushed_waiters), offsetof(ArenaHeader, entries_used),
-      offsetof(ArenaHeader, mail_bits), offsetof(ArenaHeader, hint_head), offsetof(ArenaHeader, hints),
+      offsetof(ArenaHeader, mail_bits), offsetof(ArenaHeader, hint_head), offsetof(ArenaHeader, hints), offsetof(ArenaHeader, auxiliary_key), offsetof(ArenaHeader, auxiliary_ready),
       offsetof(ProcessSlot, mail), offsetof(ProcessSlot, entry), offsetof(ProcessSlot, blkno), offsetof(Entry, next),
       offsetof(Entry, lock), offsetof(Entry, life), offsetof(Entry, shape), offsetof(Entry, limit),
       offsetof(Entry, first_chunk), offsetof(Entry, directory), offsetof(Entry, size_lsn)};

@@ -112,6 +112,7 @@ static_assert(offsetof(ArenaHeader, doorbell) == 192 && offsetof(ArenaHeader, wa
 static_assert(offsetof(ArenaHeader, flushed_seq) == 320 && offsetof(ArenaHeader, wal_syncs) == 344);
 static_assert(offsetof(ArenaHeader, entries_used) == 384 && offsetof(ArenaHeader, mail_bits) == 448);
 static_assert(offsetof(ArenaHeader, hint_head) == 960 && offsetof(ArenaHeader, hints) == 968);
+static_assert(offsetof(ArenaHeader, auxiliary_key) == 3072 && offsetof(ArenaHeader, auxiliary_ready) == 3104);
 static_assert(offsetof(ProcessSlot, mail) == 4 && offsetof(ProcessSlot, blkno) == 16);
 static_assert(offsetof(Entry, flags) == 24 && offsetof(Entry, shape) == 36 && offsetof(Entry, size_lsn) == 56);
 

@@ -100,6 +100,11 @@ class Server final : public CacheServer {
     return files_.make_database_folder(path.spcnode, path.dbnode);
   }
 
+  void set_auxiliary_key(const Sha256::Digest& key) override {
+    std::ranges::copy(key, arena_.header().auxiliary_key);
+    arena_.header().auxiliary_ready.store(1);
+  }
+
   Status start(PageSource* source) override {
     HELIUM_TRY(files_.make_folders());
     HELIUM_TRY(make_wal_reserve());

@@ -28,6 +28,7 @@
 #include "base/bytes.h"
 #include "base/lsn.h"
 #include "base/result.h"
+#include "base/sha256.h"
 #include "pg/rel.h"
 #include "vfs/block_state.h"
 #include "vfs/page_source.h"
@@ -105,6 +106,10 @@ class CacheServer {
   // A folder of pgdata that storage names, "base/5" or "pg_tblspc/16400/PG_15_202209061/5": files of blocks that
   // PostgreSQL creates there have a place. Others are ignored. Only before postgres runs.
   virtual Status add_folder(const std::string& folder) = 0;
+
+  // What auxiliary files of this timeline are signed with (pg/auxiliary_file.h); without it they stay local. Only before
+  // postgres runs.
+  virtual void set_auxiliary_key(const Sha256::Digest& key) = 0;
 
   // Starts answering. Call it after setuid (or make cache_dir writable for the process).
   virtual Status start(PageSource* source) = 0;

@@ -21,9 +21,11 @@
 #include <fstream>
 #include <mutex>
 #include <random>
+#include <sstream>
 #include <thread>
 
 #include "io/fd.h"
+#include "pg/auxiliary_file.h"
 #include "vfs/arena.h"
 #include "vfs/cache_server.h"
 #include "vfs/testing/directory_source.h"
@@ -616,6 +618,115 @@ TEST_F(Preload, ReadsSeeTheLastWriteUnderConstantEviction) {
   }
   for (auto& program : programs) EXPECT_EQ(program->receive(), "0");
   EXPECT_GT(evicted, 50);
+}
+
+// The main data of the records that the program inserted since the last question, and what it flushed up to.
+struct Inserted {
+  std::vector<Bytes> records;
+  uint64_t flushed = 0;
+};
+Inserted inserted(Program& p) {
+  std::istringstream answer(p("wal"));
+  Inserted result;
+  std::string word;
+  answer >> word >> result.flushed;
+  while (answer >> word) {
+    EXPECT_TRUE(word.starts_with("21:")) << "a logical message";
+    Bytes bytes;
+    for (size_t i = 3; i + 1 < word.size(); i += 2) bytes.push_back(static_cast<std::byte>(std::stoi(word.substr(i, 2), nullptr, 16)));
+    result.records.push_back(std::move(bytes));
+  }
+  return result;
+}
+
+class PreloadAuxiliary : public Preload {
+ protected:
+  void SetUp() override {
+    Preload::SetUp();
+    cache_->set_auxiliary_key(kKey);
+    for (const char* folder : {"pg_replslot/s", "pg_logical/snapshots", "pg_logical/mappings"})
+      fs::create_directories(root_ + "/pgdata/" + folder);
+    set_state(6);
+  }
+  void set_state(char state) {
+    std::ofstream(root_ + "/pgdata/global/pg_control", std::ios::binary) << std::string(16, 'x') << state << std::string(3, 0);
+  }
+  void put(const std::string& path, const std::string& text) { std::ofstream(root_ + "/pgdata/" + path, std::ios::binary) << text; }
+  static Bytes message(std::string_view path, std::string_view content, bool removed = false) {
+    return pg::encode_auxiliary_message({path, removed, as_bytes(content)}, kKey);
+  }
+  static constexpr pg::AuxiliaryKey kKey{std::byte{1}, std::byte{2}};
+  static constexpr const char* kSlot = "pg_replslot/s/state";
+  static constexpr const char* kSnapshot = "pg_logical/snapshots/0-16B5A50.snap";
+};
+
+TEST_F(PreloadAuxiliary, ASlotGoesIntoWalWhenItsFolderIsSynced) {
+  Program p = program();
+  EXPECT_EQ(p("fsync pg_replslot/s"), "0");
+  EXPECT_TRUE(inserted(p).records.empty()) << "it has no state yet";
+  put(kSlot, "one");
+  EXPECT_EQ(p("fsync pg_replslot/s"), "0");
+  Inserted first = inserted(p);
+  EXPECT_EQ(first.records, std::vector<Bytes>{message(kSlot, "one")});
+  EXPECT_EQ(first.flushed, 101u) << "the sync waits for it";
+  EXPECT_EQ(p("fsync pg_replslot/s"), "0");
+  EXPECT_TRUE(inserted(p).records.empty()) << "it is there already";
+  // Another state of the same size: as PostgreSQL writes it, under another name at first.
+  put("pg_replslot/s/state.tmp", "two");
+  EXPECT_EQ(p("rename pg_replslot/s/state.tmp pg_replslot/s/state"), "0");
+  EXPECT_EQ(p("fsync pg_replslot/s"), "0");
+  EXPECT_EQ(inserted(p).records, std::vector<Bytes>{message(kSlot, "two")});
+  EXPECT_EQ(p("rename pg_replslot/s pg_replslot/s.tmp"), "0");
+  const Inserted dropped = inserted(p);
+  EXPECT_EQ(dropped.records, std::vector<Bytes>{message(kSlot, "", true)});
+  EXPECT_EQ(dropped.flushed, 103u);
+  EXPECT_EQ(p("fsync pg_replslot/s.tmp"), "0");
+  EXPECT_EQ(p("unlink pg_replslot/s.tmp/state"), "0");
+  EXPECT_TRUE(inserted(p).records.empty());
+}
+
+TEST_F(PreloadAuxiliary, SnapshotsAndMappingsGoIntoWalAndOutAgain) {
+  Program p = program();
+  put(kSnapshot, "snap");
+  const std::string mapping = "pg_logical/mappings/map-5-4eb-0_16B5A50-2f1-2f2";
+  EXPECT_EQ(p("append " + mapping + " one"), "3");
+  EXPECT_EQ(p("fsync " + std::string(kSnapshot)), "0");
+  EXPECT_EQ(p("fsync " + mapping), "0");
+  EXPECT_EQ(p("fsync " + mapping), "0");
+  EXPECT_EQ(inserted(p).records, (std::vector<Bytes>{message(kSnapshot, "snap"), message(mapping, "one")}));
+  EXPECT_EQ(p("append " + mapping + " two"), "3");
+  EXPECT_EQ(p("fsync " + mapping), "0");
+  EXPECT_EQ(inserted(p).records, std::vector<Bytes>{message(mapping, "onetwo")});
+  EXPECT_EQ(p("unlink " + std::string(kSnapshot)), "0");
+  EXPECT_EQ(inserted(p).records, std::vector<Bytes>{message(kSnapshot, "", true)});
+  // Of other names and places, nothing.
+  put("pg_logical/snapshots/0-16B5A50.snap.7.tmp", "x");
+  fs::create_directories(root_ + "/pgdata/base/pg_replslot/s");
+  put("base/pg_replslot/s/state", "x");
+  EXPECT_EQ(p("fsync pg_logical/snapshots/0-16B5A50.snap.7.tmp"), "0");
+  EXPECT_EQ(p("fsync base/pg_replslot/s"), "0");
+  EXPECT_EQ(p("fsync pg_logical/snapshots"), "0");
+  EXPECT_TRUE(inserted(p).records.empty());
+}
+
+TEST_F(PreloadAuxiliary, NoRecordIsWrittenWhereNoneMayBe) {
+  Program p = program();
+  put(kSlot, "one");
+  for (const char state : {0, 1, 3, 5}) {
+    set_state(state);
+    EXPECT_EQ(p("fsync pg_replslot/s"), "0");
+  }
+  set_state(6);
+  put("postmaster.pid", "1\n/data\n1\n5432\n\nlocalhost\n1\nstopping\n");
+  EXPECT_EQ(p("walsender 1"), "0");
+  EXPECT_EQ(p("fsync pg_replslot/s"), "0");
+  EXPECT_TRUE(inserted(p).records.empty());
+  EXPECT_EQ(p("walsender 0"), "0");
+  EXPECT_EQ(p("fsync pg_replslot/s"), "0");
+  EXPECT_EQ(inserted(p).records, std::vector<Bytes>{message(kSlot, "one")}) << "a backend may, to its end";
+  fs::resize_file(root_ + "/pgdata/" + kSlot, 4097);
+  EXPECT_EQ(p("fsync pg_replslot/s"), errno_answer(EFBIG));
+  EXPECT_TRUE(inserted(p).records.empty());
 }
 
 TEST_F(Preload, APresentBlockCostsLittleMoreThanTheSystemCall) {

@@ -15,6 +15,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "vfs/preload/auxiliary.h"
 #include "vfs/preload/blocks.h"
 #include "vfs/preload/files.h"
 #include "vfs/preload/place.h"
@@ -250,7 +251,7 @@ HOOK_AS(int, fallocate, (int fd, int mode, off_t offset, off_t length)) {
 }
 HOOK_ALIAS(fallocate64, fallocate)
 
-// --- durability: WAL is synced by a quorum, the rest of the data directory is a cache ---
+// --- durability: WAL is synced by a quorum, auxiliary files by way of WAL, the rest of the data directory is a cache ---
 
 HOOK_AS(int, fdatasync, (int fd)) {
   if (!active()) return REAL(fdatasync)(fd);
@@ -258,7 +259,8 @@ HOOK_AS(int, fdatasync, (int fd)) {
 }
 HOOK_AS(int, fsync, (int fd)) {
   if (!active()) return REAL(fsync)(fd);
-  return g_process.has_wal(fd) ? sync_wal(fd) : 0;
+  if (g_process.has_wal(fd)) return sync_wal(fd);
+  return g_process.tracked(fd) ? 0 : sync_auxiliary(fd);
 }
 HOOK_AS(int, sync_file_range, (int fd, off_t offset, off_t length, unsigned flags)) {
   if (!active()) return static_cast<int>(syscall(SYS_sync_file_range, fd, offset, length, flags));
@@ -334,7 +336,9 @@ namespace {
 int unlink_place(const Place& place) {
   if (place.is_file()) return unlink_blocks(place.path);
   if (place.is(PathKind::kTablespaceLink)) return unlink_tablespace(place.name, place.path);
-  return REAL(unlink)(place.name);
+  const int result = REAL(unlink)(place.name);
+  if (result == 0 && g_process.active()) note_unlinked(place.name);
+  return result;
 }
 int rmdir_place(const Place& place) {
   if (place.is_database()) return remove_database(place.name, place.path);
@@ -362,7 +366,9 @@ HOOK_AS(int, unlinkat, (int directory, const char* name, int flags)) {
 HOOK_AS(int, rename, (const char* from, const char* to)) {
   const Place source(from), target(to);
   if (source.is_file() || target.is_file()) return refuse(EXDEV);
-  return REAL(rename)(source.name, target.name);
+  const int result = REAL(rename)(source.name, target.name);
+  if (result == 0 && g_process.active()) note_renamed(source.name);
+  return result;
 }
 HOOK_AS(int, renameat, (int from_directory, const char* from, int to_directory, const char* to)) {
   if ((from_directory == AT_FDCWD && Place(from).is_file()) || (to_directory == AT_FDCWD && Place(to).is_file())) return refuse(EXDEV);

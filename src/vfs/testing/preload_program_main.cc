@@ -11,6 +11,8 @@
 //   advise FD BLKNO | lsn N            the insert position that writes carry from now on
 //   storm PATH BLOCKS FIRST STEP SECONDS   see below: the number of errors found
 //   speed FD COUNT                     CPU nanoseconds per read of block 0
+//   fsync PATH | rename FROM TO | append PATH TEXT   plain files
+//   walsender 0|1 | wal                be one; the records inserted since the last question, as hex, and "flushed N"
 //   forked COMMAND…                    does it in a child process
 //
 // It also plays PostgreSQL's part of the symbols that the library looks for.
@@ -35,6 +37,9 @@
 
 namespace {
 uint64_t g_insert_lsn = 100;
+uint64_t g_flushed = 0;
+std::string g_record;
+std::string g_wal;
 constexpr size_t kBlock = 8192;
 constexpr size_t kMost = 256 * kBlock;
 char g_buffer[kMost];
@@ -44,6 +49,22 @@ extern "C" {
 __attribute__((visibility("default"))) uint64_t GetXLogInsertRecPtr() { return g_insert_lsn; }
 __attribute__((visibility("default"))) uint64_t GetXLogReplayRecPtr(uint32_t*) { return 0; }
 __attribute__((visibility("default"))) bool RecoveryInProgress() { return false; }
+
+// Of WAL insertion, only what is registered counts; each record moves the insert position by one.
+__attribute__((visibility("default"))) bool am_walsender = false;
+__attribute__((visibility("default"))) void XLogBeginInsert() { g_record.clear(); }
+__attribute__((visibility("default"))) void XLogRegisterData(const char* data, uint32_t size) { g_record.append(data, size); }
+__attribute__((visibility("default"))) void XLogSetRecordFlags(uint8_t) {}
+__attribute__((visibility("default"))) uint64_t XLogInsert(uint8_t rmgr, uint8_t) {
+  static const char kDigits[] = "0123456789abcdef";
+  g_wal += " " + std::to_string(rmgr) + ":";
+  for (const char c : g_record) {
+    g_wal += kDigits[static_cast<unsigned char>(c) >> 4];
+    g_wal += kDigits[static_cast<unsigned char>(c) & 15];
+  }
+  return ++g_insert_lsn;
+}
+__attribute__((visibility("default"))) void XLogFlush(uint64_t lsn) { g_flushed = lsn; }
 }
 
 namespace {
@@ -152,6 +173,28 @@ std::string run(std::istringstream& in) {
   if (verb == "cut") return in >> path >> count, std::to_string(or_errno(truncate(path.c_str(), count * static_cast<long>(kBlock))));
   if (verb == "close") return in >> fd, std::to_string(or_errno(close(static_cast<int>(fd))));
   if (verb == "sync") return in >> fd, std::to_string(or_errno(fdatasync(static_cast<int>(fd))));
+  if (verb == "fsync") {
+    in >> path;
+    fd = open(path.c_str(), O_RDONLY);
+    if (fd < 0) return std::to_string(-errno);
+    const long result = or_errno(fsync(static_cast<int>(fd)));
+    close(static_cast<int>(fd));
+    return std::to_string(result);
+  }
+  if (verb == "rename") return in >> word >> path, std::to_string(or_errno(rename(word.c_str(), path.c_str())));
+  if (verb == "append") {
+    in >> path >> word;
+    fd = open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
+    const long result = or_errno(write(static_cast<int>(fd), word.data(), word.size()));
+    close(static_cast<int>(fd));
+    return std::to_string(result);
+  }
+  if (verb == "walsender") return in >> byte, am_walsender = byte != 0, "0";
+  if (verb == "wal") {
+    const std::string answer = "flushed " + std::to_string(g_flushed) + g_wal;
+    g_wal.clear();
+    return answer;
+  }
   if (verb == "ls") return in >> path, list(path);
   if (verb == "mkdir") return in >> path, std::to_string(or_errno(mkdir(path.c_str(), 0700)));
   if (verb == "rmdir") return in >> path, std::to_string(or_errno(rmdir(path.c_str())));
