@@ -208,6 +208,7 @@ Compute::Outcome Compute::run_life() {
     }
   }
   if (life->fenced()) outcome = Outcome::kFenced;
+  if (outcome == Outcome::kStopped) life->keep_last_files();
   wal_service_ = life->wal_service();
   life->end();
   return outcome;

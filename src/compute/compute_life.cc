@@ -9,6 +9,8 @@
 #include <future>
 
 #include "base/log.h"
+#include "compute/auxiliary_files.h"
+#include "compute/old_wal.h"
 #include "io/durable_file.h"
 #include "pg/origin_file.h"
 
@@ -21,6 +23,7 @@ constexpr milliseconds kElectionPatience{5000};  // of one attempt
 constexpr milliseconds kWalWait{200};            // bounds how long stopping the shipper takes
 constexpr uint32_t kTemplate1 = 1;               // its relations are the catalogs of databases that nobody changed
 constexpr int kEndSeconds = 10;
+constexpr milliseconds kLastFilesPatience{5000};
 
 bool definite(ErrorCode code) {
   return code == ErrorCode::kNotFound || code == ErrorCode::kInvalid || code == ErrorCode::kTooNew;
@@ -165,7 +168,7 @@ Result<wire::BootstrapReply> ComputeLife::bootstrap(const walclient::WalProposer
   return reply;
 }
 
-Status ComputeLife::make_local_files(const wire::BootstrapReply& bootstrap) {
+Status ComputeLife::make_local_files(wire::BootstrapReply& bootstrap) {
   const int64_t now = static_cast<int64_t>(::time(nullptr));
   SettingsInput input;
   input.user = spec_.settings;
@@ -174,12 +177,34 @@ Status ComputeLife::make_local_files(const wire::BootstrapReply& bootstrap) {
   input.is_branch = bootstrap.is_branch;
   HELIUM_ASSIGN(input.floors.replication_origins, count_replication_origins(bootstrap));
   input.floors.prepared_transactions = count_prepared_transactions(bootstrap);
+  HELIUM_ASSIGN(const SlotNeeds slots, take_slots(bootstrap));
+  input.floors.replication_slots = slots.slots;
+  input.floors.logical_decoding = slots.logical;
   HELIUM_ASSIGN(settings_, make_settings(input));
   checkpoint_ = make_start_checkpoint(bootstrap, settings_, now);
   HELIUM_TRY(make_tablespaces(bootstrap));
   HELIUM_TRY(write_data_directory(kPgdata, {bootstrap, checkpoint_, settings_, now}));
+  if (slots.wal_from) fetch_wal_for_slots(*slots.wal_from, bootstrap.lsn);
+  HELIUM_ASSIGN(const pg::ControlFile control, pg::ControlFile::parse(bootstrap.control_file, spec_.pg_version));
+  cache_->set_auxiliary_key(auxiliary_key(control, spec_.timeline.timeline));
   HELIUM_ASSIGN(pgdata_, open_file(kPgdata, O_RDONLY | O_DIRECTORY));
   return {};
+}
+
+// Without it the compute serves all but these slots: PostgreSQL refuses to read a segment that is missing or zeros.
+void ComputeLife::fetch_wal_for_slots(Lsn from, Lsn start) {
+  if (from >= start) return;
+  const auto began = std::chrono::steady_clock::now();
+  std::vector<walclient::Safekeeper> safekeepers = wal_service();
+  std::ranges::stable_partition(safekeepers, [this](const auto& each) { return each.address == donor_; });
+  const Status fetched =
+      fetch_old_wal(safekeepers, spec_.timeline, std::filesystem::path(kPgdata) / "pg_wal", from, start);
+  const auto ms = std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - began).count();
+  if (fetched) {
+    log::info("replication slots have the WAL that they need", {{"from", from}, {"to", start}, {"ms", ms}});
+  } else {
+    log::error("replication slots lack WAL until the next start", {{"from", from}, {"error", fetched.error()}});
+  }
 }
 
 // Before the data directory: folders of databases are made through these links.
@@ -258,6 +283,7 @@ Status ComputeLife::prepare() {
     phases_.elected_ms = since();
     term_ = elected->term;
     start_lsn_ = elected->start_lsn.bytes();
+    donor_ = elected->donor;
     log::info("elected", {{"term", elected->term}, {"lsn", elected->start_lsn}, {"donor", to_string(elected->donor)}});
     answer = bootstrap(*elected);
     phases_.bootstrapped_ms = since();
@@ -314,6 +340,25 @@ std::vector<walclient::Safekeeper> ComputeLife::wal_service() const {
 }
 
 // ---- end
+
+void ComputeLife::keep_last_files() {
+  if (!prepared_ || fenced() || damaged()) return;
+  cache_->wake_wal_waiter();
+  shipper_->stop();  // whatever PostgreSQL synced has been shipped
+  const Lsn end_of_wal = shipper_->shipped_lsn();
+  const Result<LastWal> last = build_last_wal(kPgdata, end_of_wal, spec_.pg_version, spec_.timeline.timeline);
+  if (!last) {
+    log::warn("the last state of statistics and slots is not kept", {{"error", last.error()}});
+    return;
+  }
+  if (last->files == 0) return;
+  proposer_->append(end_of_wal, last->wal);
+  if (const Status committed = proposer_->wait_commit(last->end, kLastFilesPatience); !committed) {
+    log::warn("the last state of statistics and slots may not be kept", {{"error", committed.error()}});
+    return;
+  }
+  log::info("statistics and slots are kept", {{"files", last->files}, {"lsn", last->end}});
+}
 
 void ComputeLife::end() {
   if (ended_) return;

@@ -62,6 +62,9 @@ class ComputeLife {
   };
   const Phases& phases() const { return phases_; }  // after prepare()
 
+  // After PostgreSQL has exited cleanly: files that no SQL could carry any more (statistics, the last state of slots) go
+  // into WAL behind the shutdown checkpoint. Waits a few seconds for the quorum; what fails is logged.
+  void keep_last_files();
   // Every PostgreSQL process is as good as dead afterwards; any thread.
   void kill_postgres();
   // Kills what is left, stops all threads; WAL that is not committed by then may or may not be.
@@ -85,7 +88,8 @@ class ComputeLife {
   Result<walclient::WalProposer::Elected> elect();
   Result<wire::BootstrapReply> bootstrap(const walclient::WalProposer::Elected& elected);
   Status make_tablespaces(const wire::BootstrapReply& bootstrap);
-  Status make_local_files(const wire::BootstrapReply& bootstrap);
+  Status make_local_files(wire::BootstrapReply& bootstrap);
+  void fetch_wal_for_slots(Lsn from, Lsn start);
   Status start_services(const wire::BootstrapReply& bootstrap);
   void on_fenced(uint64_t newer_term);
   bool canceled() const { return canceled_.load(); }
@@ -102,6 +106,7 @@ class ComputeLife {
   bool ended_ = false;
 
   Phases phases_;
+  HostPort donor_;  // surely has committed all WAL before the start
   pg::SyntheticCheckpoint checkpoint_;
   PgSettings settings_;
   Fd pgdata_;

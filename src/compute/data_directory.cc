@@ -11,6 +11,7 @@
 
 #include "base/ids.h"
 #include "base/log.h"
+#include "compute/auxiliary_files.h"
 #include "io/durable_file.h"
 #include "pg/constants.h"
 #include "vfs/path_map.h"
@@ -74,8 +75,14 @@ Status write_bootstrap_files(const fs::path& pgdata, const wire::BootstrapReply&
     if (!is_safe_relative_path(file.path)) {
       return fail(ErrorCode::kInvalid, fmt::format("the pageserver names a file '{}'", file.path));
     }
+    HELIUM_TRY(check_auxiliary_path(file.path, file.content.size()));
     HELIUM_TRY(make_parents(file.path));
     HELIUM_TRY(write_plain(pgdata / file.path, file.content, static_cast<int>(file.mode & 0700)));
+    if (pg::auxiliary_kind(file.path) != pg::AuxiliaryKind::kNone) {
+      const timespec times[2] = {{0, UTIME_OMIT}, pg::auxiliary_mark(static_cast<int64_t>(file.content.size()))};
+      if (::utimensat(AT_FDCWD, (pgdata / file.path).c_str(), times, 0) != 0)
+        return fail_errno(fmt::format("mark '{}'", file.path), errno);
+    }
   }
   return {};
 }

@@ -192,11 +192,15 @@ struct Floor {
 };
 
 std::vector<Floor> floors_of(const SettingsInput& input) {
-  return {
+  std::vector<Floor> floors = {
       {"max_prepared_transactions", 0, input.floors.prepared_transactions, "prepared transactions"},
-      {input.pg_version >= 18 ? "max_active_replication_origins" : "max_replication_slots", 10,
-       input.floors.replication_origins, "replication origins"},
+      {"max_replication_slots", 10, input.floors.replication_slots, "replication slots"},
   };
+  if (input.pg_version >= 18)
+    floors.push_back({"max_active_replication_origins", 10, input.floors.replication_origins, "replication origins"});
+  else if (input.floors.replication_origins > input.floors.replication_slots)
+    floors.back() = {"max_replication_slots", 10, input.floors.replication_origins, "replication origins"};
+  return floors;
 }
 
 }  // namespace
@@ -237,6 +241,11 @@ Result<PgSettings> make_settings(const SettingsInput& input) {
   for (const Floor& floor : floors) {
     if (floor.present >= floor.least) continue;
     conf += fmt::format("\n# The timeline has {} {}\n{} = {}\n", floor.least, floor.what, floor.name, floor.least);
+  }
+
+  if (input.floors.logical_decoding && result.wal_level < kWalLevelLogical) {
+    conf += "\n# The timeline has logical replication slots\nwal_level = 'logical'\n";
+    result.wal_level = kWalLevelLogical;
   }
 
   const auto force = [&](std::string_view name, std::string_view value) {

@@ -24,6 +24,8 @@ namespace helium::compute {
 // What the timeline demands.
 struct SettingFloors {
   int32_t replication_origins = 0;    // with progress at the start; they must all find a place
+  int32_t replication_slots = 0;
+  bool logical_decoding = false;      // one of them is logical
   int32_t prepared_transactions = 0;  // two-phase files at the start: they must all be recovered
 };
 

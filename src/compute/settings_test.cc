@@ -139,5 +139,25 @@ TEST(Settings, ReplicationOriginsRaiseTheirLimit) {
   EXPECT_NE(make_settings(input)->postgresql_conf.find("\nmax_active_replication_origins = 11\n"), std::string::npos);
 }
 
+TEST(Settings, ReplicationSlotsRaiseTheirLimitAndTheWalLevel) {
+  SettingsInput input = with({{"wal_level", "replica"}, {"max_replication_slots", "3"}});
+  input.floors.replication_slots = 4;
+  std::string conf = make_settings(input)->postgresql_conf;
+  EXPECT_GT(conf.find("\nmax_replication_slots = 4\n"), conf.find("max_replication_slots = '3'")) << "the last one counts";
+  EXPECT_EQ(conf.find("wal_level = 'logical'"), std::string::npos) << "physical ones do not need it";
+  EXPECT_EQ(make_settings(input)->wal_level, 1);
+  input.floors.logical_decoding = true;
+  conf = make_settings(input)->postgresql_conf;
+  EXPECT_GT(conf.find("\nwal_level = 'logical'\n"), conf.rfind("wal_level = 'replica'"));
+  EXPECT_NE(conf.find("\nwal_level = 'logical'\n"), std::string::npos);
+  EXPECT_EQ(make_settings(input)->wal_level, 2);
+  // Up to 17, origins have as many places as slots.
+  input.floors.replication_origins = 5;
+  EXPECT_NE(make_settings(input)->postgresql_conf.find("\nmax_replication_slots = 5\n"), std::string::npos);
+  input.pg_version = 18;
+  EXPECT_NE(make_settings(input)->postgresql_conf.find("\nmax_replication_slots = 4\n"), std::string::npos);
+  EXPECT_EQ(make_settings(input)->postgresql_conf.find("max_active_replication_origins"), std::string::npos);
+}
+
 }  // namespace
 }  // namespace helium::compute
