@@ -107,6 +107,22 @@ def test_a_subscriber_that_is_killed_between_applies_loses_and_doubles_nothing(c
     check_rows(publisher, subscriber)
 
 
+def test_a_publisher_that_is_killed_and_begun_from_nothing_keeps_its_subscriber(cluster):
+    cluster.expect_log("connection|compute|feed|closed")
+    publisher, subscriber = make_pair(cluster)
+    for round_number in range(3):
+        with publisher.connect() as connection:
+            for i in range(100):
+                connection.execute("INSERT INTO t VALUES (%s, %s)", [i, round_number])
+        if round_number % 2:
+            caught_up(publisher, subscriber)  # else some of it was never sent
+        kill(publisher)
+        publisher.forget()
+        publisher.start()
+        check_rows(publisher, subscriber)
+    assert publisher.value("SELECT count(*) FROM pg_replication_slots WHERE active") == 1
+
+
 def test_prepared_transactions_are_applied_once_across_kills(cluster):
     cluster.expect_log("connection|compute|feed|closed")
     publisher, subscriber = make_pair(cluster, "two_phase = true")
