@@ -354,6 +354,7 @@ void ComputeLife::keep_last_files() {
   if (last->files == 0) return;
   proposer_->append(end_of_wal, last->wal);
   if (const Status committed = proposer_->wait_commit(last->end, kLastFilesPatience); !committed) {
+    if (fenced()) return;  // whoever took the timeline over goes on from what was committed
     log::warn("the last state of statistics and slots may not be kept", {{"error", committed.error()}});
     return;
   }
