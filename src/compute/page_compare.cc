@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "pg/page.h"
+#include "redo/brin_page.h"
 #include "redo/mask.h"
 
 namespace helium::compute {
@@ -130,10 +131,20 @@ std::optional<PageDifference> compare_relation_pages(const pg::RelTag& rel, uint
   return PageDifference{"page", *offset};
 }
 
-bool is_map_of_copied_catalog(const pg::RelTag& rel, ByteView local, ByteView remote) {
-  if (rel.forknum != pg::Fork::kVm || rel.dbnode < kFirstNormalObjectId || rel.relnode >= kFirstNormalObjectId) return false;
-  for (size_t at = pg::kPageHeaderSize; at < pg::kBlockSize; ++at) {
-    if ((remote[at] & ~local[at]) != std::byte{0}) return false;
+// Files are numbered by the counter that numbers databases: what a database was copied with has a number below its own.
+bool is_map_of_copied_table(const pg::RelTag& rel, PageKind kind, ByteView local, ByteView remote) {
+  if (rel.dbnode < kFirstNormalObjectId || rel.relnode >= rel.dbnode) return false;
+  if (rel.forknum == pg::Fork::kVm) {
+    for (size_t at = pg::kPageHeaderSize; at < pg::kBlockSize; ++at)
+      if ((remote[at] & ~local[at]) != std::byte{0}) return false;
+    return true;
+  }
+  if (kind != PageKind::kBrin || !redo::is_brin_revmap_page(local) || !redo::is_brin_revmap_page(remote)) return false;
+  constexpr size_t kEntrySize = 6;  // a TID
+  for (size_t at = pg::kPageHeaderSize; at + kEntrySize <= pg::kBlockSize - redo::kBrinSpecialSize; at += kEntrySize) {
+    const ByteView theirs = remote.subspan(at, kEntrySize);
+    const bool is_empty = std::ranges::all_of(theirs, [](std::byte byte) { return byte == std::byte{0}; });
+    if (!is_empty && !std::ranges::equal(theirs, local.subspan(at, kEntrySize))) return false;
   }
   return true;
 }

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "pg/page.h"
+#include "redo/brin_page.h"
 
 namespace helium::compute {
 namespace {
@@ -107,15 +108,35 @@ TEST(PageCompare, ASequenceLogsAhead) {
   EXPECT_TRUE(compare_relation_pages(kMain, 0, PageKind::kSequence, sequence_page(100, 0), sequence_page(132, 0)));
 }
 
-TEST(PageCompare, MapsOfCopiedCatalogsMayHaveFewerBitsAtStorageAndNeverMore) {
-  const pg::RelTag copied{1663, 20000, 1259, pg::Fork::kVm};
+TEST(PageCompare, MapsOfCopiedTablesMayHaveFewerBitsAtStorageAndNeverMore) {
+  const pg::RelTag copied{1663, 20000, 17000, pg::Fork::kVm};
   Bytes ours = page_with(0);
   ours[100] = std::byte{0xFF};
   const Bytes theirs = page_with(0);
-  EXPECT_TRUE(is_map_of_copied_catalog(copied, ours, theirs));
-  EXPECT_FALSE(is_map_of_copied_catalog(copied, theirs, ours));
-  EXPECT_FALSE(is_map_of_copied_catalog({1663, 5, 1259, pg::Fork::kVm}, ours, theirs));
-  EXPECT_FALSE(is_map_of_copied_catalog({1663, 20000, 17000, pg::Fork::kVm}, ours, theirs));
+  EXPECT_TRUE(is_map_of_copied_table(copied, PageKind::kHeap, ours, theirs));
+  EXPECT_FALSE(is_map_of_copied_table(copied, PageKind::kHeap, theirs, ours));
+  EXPECT_FALSE(is_map_of_copied_table({1663, 5, 1259, pg::Fork::kVm}, PageKind::kHeap, ours, theirs)) << "initdb's database";
+  EXPECT_FALSE(is_map_of_copied_table({1663, 20000, 20001, pg::Fork::kVm}, PageKind::kHeap, ours, theirs)) << "made in it";
+  EXPECT_FALSE(is_map_of_copied_table({1663, 20000, 17000, pg::Fork::kMain}, PageKind::kHeap, ours, theirs));
+}
+
+TEST(PageCompare, RevmapsOfCopiedIndexesMayLackEntriesAtStorageAndHaveNoOthers) {
+  const pg::RelTag copied{1663, 20000, 17000, pg::Fork::kMain};
+  Bytes ours(pg::kBlockSize);
+  redo::init_brin_page(ours, redo::kBrinRevmapPage);
+  const Bytes empty = ours;
+  ours[24 + 6 * 9] = std::byte{7};
+  Bytes other = ours;
+  other[24 + 6 * 9] = std::byte{8};
+  EXPECT_TRUE(compare_relation_pages(copied, 1, PageKind::kBrin, ours, empty));
+  EXPECT_TRUE(is_map_of_copied_table(copied, PageKind::kBrin, ours, empty));
+  EXPECT_FALSE(is_map_of_copied_table(copied, PageKind::kBrin, empty, ours));
+  EXPECT_FALSE(is_map_of_copied_table(copied, PageKind::kBrin, ours, other));
+  EXPECT_FALSE(is_map_of_copied_table({1663, 20000, 20001, pg::Fork::kMain}, PageKind::kBrin, ours, empty)) << "made in it";
+  EXPECT_FALSE(is_map_of_copied_table(copied, PageKind::kOther, ours, empty));
+  Bytes regular = empty;
+  redo::init_brin_page(regular, redo::kBrinRegularPage);
+  EXPECT_FALSE(is_map_of_copied_table(copied, PageKind::kBrin, ours, regular));
 }
 
 TEST(PageCompare, SlruPagesAreComparedAsTheyAre) {

@@ -239,7 +239,7 @@ class Round {
       const auto difference = rel != nullptr ? compare_relation_pages(*rel, blkno, kind, *local, *page)
                                              : compare_slru_pages(*local, *page);
       if (!difference) continue;
-      if (rel != nullptr && is_map_of_copied_catalog(*rel, *local, *page)) {
+      if (rel != nullptr && is_map_of_copied_table(*rel, kind, *local, *page)) {
         report_.copied_maps++;
         continue;
       }

@@ -37,7 +37,7 @@ struct VerifyReport {
   uint64_t slru_pages_compared = 0;
   uint64_t slru_segments_compared = 0;
   uint64_t unlogged_tail_blocks = 0;  // empty pages behind storage's end of a fork
-  uint64_t copied_maps = 0;           // maps of catalogs that CREATE DATABASE logged without content
+  uint64_t copied_maps = 0;           // map pages that CREATE DATABASE logged without content
   uint64_t blocks_unclassified = 0;   // written blocks of relations that no catalog names
   uint64_t unlogged_relations = 0;    // local by nature, left out
   std::vector<Difference> differences;

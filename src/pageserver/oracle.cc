@@ -12,19 +12,17 @@
 namespace helium::pageserver {
 namespace {
 
-// The image's bits that we do not have, behind the page header. `unknown`: those that WAL does not tell; may be empty.
-std::string compare_vm(ByteView image, ByteView ours, ByteView unknown) {
-  for (size_t at = pg::kPageHeaderSize; at < image.size(); ++at) {
-    const std::byte allowed = unknown.empty() ? ours[at] : ours[at] | unknown[at];
-    if ((image[at] & ~allowed) != std::byte{0})
+// The image's bits that we do not have, behind the page header.
+std::string compare_vm(ByteView image, ByteView ours) {
+  for (size_t at = pg::kPageHeaderSize; at < image.size(); ++at)
+    if ((image[at] & ~ours[at]) != std::byte{0})
       return fmt::format("map byte {}: image {:02x}, ours {:02x}", at, static_cast<unsigned>(image[at]),
                          static_cast<unsigned>(ours[at]));
-  }
   return {};
 }
 
 // Was the map page there at `first`, or does it come from one that was, by a copy of the database's files up to `now`?
-bool was_there(const PageReader& reader, redo::VmPage page, Lsn first, Lsn now) {
+bool was_there(const PageReader& reader, redo::MapPage page, Lsn first, Lsn now) {
   constexpr int kMaxCopiesOfCopies = 100;
   for (int depth = 0; depth < kMaxCopiesOfCopies; ++depth) {
     const auto then = reader.rel_size(page.rel, first);
@@ -44,8 +42,8 @@ void Oracle::check(const PageReader& reader, const pg::DecodedRecord& record, Ls
   {
     std::lock_guard lock(mutex_);
     if (!first_lsn_) first_lsn_ = Lsn(record_end_lsn.bytes() - 1);
-    copied_maps_.note(record, reader.pg_version(),
-                      [&](const redo::VmPage& page) { return was_there(reader, page, *first_lsn_, record_end_lsn); });
+    copied_maps_.note(record, reader.pg_version(), record_end_lsn,
+                      [&](const redo::MapPage& page) { return was_there(reader, page, *first_lsn_, record_end_lsn); });
   }
   for (const pg::BlockRef& ref : record.blocks) {
     if (ref.rel.forknum == pg::Fork::kFsm || !redo::redo_is_native(record.rmgr)) continue;
@@ -79,10 +77,11 @@ Result<std::string> Oracle::compare(const PageReader& reader, const pg::DecodedR
   Bytes ours = rebuilt.to_bytes();
   Bytes image(pg::kBlockSize);
   HELIUM_TRY(pg::restore_image(*ref.image, image));
-  if (ref.rel.forknum == pg::Fork::kVm) {
+  {
     std::lock_guard lock(mutex_);
-    return compare_vm(image, ours, copied_maps_.unknown_bits({ref.rel, ref.blkno}));
+    copied_maps_.copy_unknown({ref.rel, ref.blkno}, ours, image);
   }
+  if (ref.rel.forknum == pg::Fork::kVm) return compare_vm(image, ours);
   for (Bytes* page : {&ours, &image})
     HELIUM_TRY(redo::mask_page(record.rmgr, record.info, ref.rel, ref.blkno, *page));
   const auto at = redo::compare_pages(image, ours);

@@ -4,8 +4,8 @@
 //
 // A comparison counts only where redo really ran: the resource manager is native, and the image is there for checking
 // only (an image that is applied, or stands in for redo, would equal itself). Masking is redo/mask.h's; on a visibility
-// map our bits must contain the image's (up to 15.18 a bit may leave the map in memory before its record does), but for
-// those that CREATE DATABASE copied outside of WAL (redo/copied_maps.h).
+// map our bits must contain the image's (up to 15.18 a bit may leave the map in memory before its record does). What CREATE
+// DATABASE copied outside of WAL is left out (redo/copied_maps.h).
 // Threads: safe from any, one record after the other.
 
 #pragma once

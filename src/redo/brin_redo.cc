@@ -1,6 +1,7 @@
 // Redo of RM_BRIN_ID: summaries on regular pages, the map from heap ranges to them (revmap), the metapage.
 // Source: PostgreSQL 15 brin_xlog.c, brin_xlog.h, brin_page.h; the same in 14 to 18.
 
+#include "redo/brin_page.h"
 #include "redo/index_tuple.h"
 #include "redo/rmgr_redo.h"
 
@@ -8,36 +9,15 @@ namespace helium::redo {
 
 namespace {
 
-constexpr uint8_t kOpMask = 0x70;
-constexpr uint8_t kInitPage = 0x80;  // the new summary is the first on its page
-constexpr uint8_t kCreateIndex = 0x00;
-constexpr uint8_t kInsert = 0x10;
-constexpr uint8_t kUpdate = 0x20;
-constexpr uint8_t kSamepageUpdate = 0x30;
-constexpr uint8_t kRevmapExtend = 0x40;
-constexpr uint8_t kDesummarize = 0x50;
-
-// Special area, 8 bytes: …, flags u16, page type u16.
-constexpr uint32_t kSpecialSize = 8;
-constexpr size_t kPageTypeAt = 6;
-constexpr uint16_t kMetaPage = 0xF091;
-constexpr uint16_t kRevmapPage = 0xF092;
-constexpr uint16_t kRegularPage = 0xF093;
-
 // BrinMetaPageData, behind the page header: magic u32, version u32, pages per range u32, last revmap page u32.
 constexpr uint32_t kMetaSize = 16;
 constexpr size_t kLastRevmapPageAt = pg::kPageHeaderSize + 12;
 // A revmap page is an array of TIDs between header and special area.
-constexpr uint32_t kRevmapItems = (pg::kBlockSize - pg::kPageHeaderSize - kSpecialSize) / kTidSize;  // 1360
-
-void init_brin_page(MutableByteView page, uint16_t type) {
-  pg::page_init(page, kSpecialSize);
-  store(page.data() + pg::kBlockSize - kSpecialSize + kPageTypeAt, type);
-}
+constexpr uint32_t kRevmapItems = (pg::kBlockSize - pg::kPageHeaderSize - kBrinSpecialSize) / kTidSize;  // 1360
 
 Status need_page_type(MutableByteView page, uint16_t type) {
-  HELIUM_ASSIGN(const std::byte* const special, special_area(page, kSpecialSize));
-  const auto found = load<uint16_t>(special + kPageTypeAt);
+  HELIUM_ASSIGN(const std::byte* const special, special_area(page, kBrinSpecialSize));
+  const auto found = load<uint16_t>(special + kBrinPageTypeAt);
   if (found != type) return bad("page type {:#x}, {:#x} expected", found, type);
   return {};
 }
@@ -46,7 +26,7 @@ Status need_page_type(MutableByteView page, uint16_t type) {
 Status redo_create(const BlockRedo& redo) {
   HELIUM_TRY(redo.need_will_init(true));
   HELIUM_TRY(redo.need_main(6));
-  init_brin_page(redo.page, kMetaPage);
+  init_brin_page(redo.page, kBrinMetaPage);
   std::byte* meta = redo.page.data() + pg::kPageHeaderSize;
   store(meta, uint32_t{0xA8109CFA});
   store(meta + 4, uint32_t{redo.main<uint16_t>(4)});
@@ -58,7 +38,7 @@ Status redo_create(const BlockRedo& redo) {
 
 // The revmap's entry of the heap block's range becomes (blkno, offset).
 Status set_revmap(const BlockRedo& redo, uint32_t pages_per_range, uint32_t heap_blkno, uint32_t blkno, uint16_t offset) {
-  HELIUM_TRY(need_page_type(redo.page, kRevmapPage));
+  HELIUM_TRY(need_page_type(redo.page, kBrinRevmapPage));
   if (pages_per_range == 0) return bad("ranges of 0 pages");
   const uint32_t index = heap_blkno / pages_per_range % kRevmapItems;
   set_tid(redo.page.data() + pg::kPageHeaderSize + index * kTidSize, blkno, offset);
@@ -76,17 +56,17 @@ Status redo_insert(const BlockRedo& redo, size_t at) {
     if (regular == nullptr) return bad("no block 0");
     return set_revmap(redo, redo.main<uint32_t>(at + 4), redo.main<uint32_t>(at), regular->blkno, offset);
   }
-  const bool init = (redo.record.info & kInitPage) != 0;
+  const bool init = (redo.record.info & kBrinInitPage) != 0;
   HELIUM_TRY(redo.need_will_init(init));
-  if (init) init_brin_page(redo.page, kRegularPage);
-  HELIUM_TRY(need_page_type(redo.page, kRegularPage));
+  if (init) init_brin_page(redo.page, kBrinRegularPage);
+  HELIUM_TRY(need_page_type(redo.page, kBrinRegularPage));
   HELIUM_TRY(add_item(redo.page, redo.ref.data, offset, AddMode::kOverwrite));
   redo.stamp();
   return {};
 }
 
 Status remove_summary(const BlockRedo& redo, uint16_t offset) {
-  HELIUM_TRY(need_page_type(redo.page, kRegularPage));
+  HELIUM_TRY(need_page_type(redo.page, kBrinRegularPage));
   HELIUM_TRY(delete_index_item_keep_numbers(redo.page, offset));
   redo.stamp();
   return {};
@@ -102,7 +82,7 @@ Status redo_update(const BlockRedo& redo) {
 // xl_brin_samepage_update: offset number u16. Block data: the summary.
 Status redo_samepage_update(const BlockRedo& redo) {
   HELIUM_TRY(redo.need_main(2));
-  HELIUM_TRY(need_page_type(redo.page, kRegularPage));
+  HELIUM_TRY(need_page_type(redo.page, kBrinRegularPage));
   HELIUM_TRY(overwrite_index_item(redo.page, redo.main<uint16_t>(0), redo.ref.data));
   redo.stamp();
   return {};
@@ -112,10 +92,10 @@ Status redo_samepage_update(const BlockRedo& redo) {
 Status redo_revmap_extend(const BlockRedo& redo) {
   if (redo.ref.id == 1) {
     HELIUM_TRY(redo.need_will_init(true));
-    init_brin_page(redo.page, kRevmapPage);
+    init_brin_page(redo.page, kBrinRevmapPage);
   } else {
     HELIUM_TRY(redo.need_main(4));
-    HELIUM_TRY(need_page_type(redo.page, kMetaPage));
+    HELIUM_TRY(need_page_type(redo.page, kBrinMetaPage));
     store(redo.page.data() + kLastRevmapPageAt, redo.main<uint32_t>(0));
     pg::set_page_lower(redo.page, pg::kPageHeaderSize + kMetaSize);
   }
@@ -133,16 +113,16 @@ Status redo_desummarize(const BlockRedo& redo) {
 }  // namespace
 
 Status redo_brin(const BlockRedo& redo) {
-  const uint8_t op = redo.record.info & kOpMask;
-  const uint8_t blocks = op == kCreateIndex || op == kSamepageUpdate ? 1 : op == kUpdate ? 3 : 2;
+  const uint8_t op = redo.record.info & kBrinOpMask;
+  const uint8_t blocks = op == kBrinCreateIndex || op == kBrinSamepageUpdate ? 1 : op == kBrinUpdate ? 3 : 2;
   if (redo.ref.id >= blocks) return bad("block {} has no meaning", redo.ref.id);
   switch (op) {
-    case kCreateIndex: return redo_create(redo);
-    case kInsert: return redo_insert(redo, 0);
-    case kUpdate: return redo_update(redo);
-    case kSamepageUpdate: return redo_samepage_update(redo);
-    case kRevmapExtend: return redo_revmap_extend(redo);
-    case kDesummarize: return redo_desummarize(redo);
+    case kBrinCreateIndex: return redo_create(redo);
+    case kBrinInsert: return redo_insert(redo, 0);
+    case kBrinUpdate: return redo_update(redo);
+    case kBrinSamepageUpdate: return redo_samepage_update(redo);
+    case kBrinRevmapExtend: return redo_revmap_extend(redo);
+    case kBrinDesummarize: return redo_desummarize(redo);
     default: return bad("an unknown record type");
   }
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "pg/page.h"
-#include "redo/heap_records.h"
+#include "redo/brin_page.h"
 #include "redo/side_effects.h"
 
 namespace helium::redo {
@@ -12,61 +12,73 @@ namespace {
 
 constexpr uint32_t kFirstNormalObjectId = 16384;  // databases from here on were made by CREATE DATABASE
 
-bool may_be_copied(const VmPage& page) { return page.rel.dbnode >= kFirstNormalObjectId; }
+// Where a map has its content: behind the header, before the special area (which a visibility map has not).
+std::span<std::byte> content(Bytes& page) {
+  return std::span(page).subspan(pg::kPageHeaderSize, pg::page_special(page) - pg::kPageHeaderSize);
+}
 
-Bytes all_unknown() {
+Bytes full_page(bool is_visibility_map) {
   Bytes page(pg::kBlockSize);
-  pg::page_init(page, 0);
-  std::fill(page.begin() + pg::kPageHeaderSize, page.end(), std::byte{0xFF});
+  is_visibility_map ? pg::page_init(page, 0) : init_brin_page(page, kBrinRevmapPage);
+  std::ranges::fill(content(page), std::byte{0xFF});
   return page;
 }
 
-// All bits of a map lie in the hole of an image that was logged as a standard page.
-bool lacks_all_bits(const pg::BlockImage& image) {
-  return image.hole_offset == pg::kPageHeaderSize && image.hole_length == pg::kBlockSize - pg::kPageHeaderSize;
+// All content of a map lies in the hole of an image that was logged as a standard page's.
+bool lacks_content(const pg::BlockImage& image, uint32_t special_size) {
+  return image.hole_offset == pg::kPageHeaderSize && image.hole_length == pg::kBlockSize - pg::kPageHeaderSize - special_size;
 }
 
-bool is_visible_record(const pg::DecodedRecord& record) {
-  return record.rmgr == static_cast<uint8_t>(pg::Rmgr::kHeap2) && (record.info & kHeapOpMask) == kHeap2Visible;
-}
-
-// Takes the bits off that the record sets or clears, whatever they were.
-void forget_decided(const pg::DecodedRecord& record, const VmPage& page, Bytes& unknown) {
-  if (unknown.empty()) return;
-  if (!is_visible_record(record)) {
-    RedoContext context;
-    context.rel = page.rel;
-    context.blkno = page.blkno;
-    (void)redo_vm_side_effect(record, context, unknown);  // a malformed record decides nothing
-    return;
-  }
-  const pg::BlockRef* heap = record.block(1);
-  if (heap == nullptr || record.main_data.size() < kVisibleSize || vm_blkno_of(heap->blkno) != page.blkno) return;
-  clear_vm_bits(unknown, heap->blkno, load<uint8_t>(record.main_data.data() + kVisibleFlagsAt));
+bool is_revmap_without_content(const pg::BlockImage& image) {
+  if (!lacks_content(image, kBrinSpecialSize)) return false;
+  Bytes page(pg::kBlockSize);
+  return pg::restore_image(image, page) && is_brin_revmap_page(page);
 }
 
 }  // namespace
 
-Bytes& CopiedMaps::find(const VmPage& page, const IsOlder& is_older) {
-  auto known = pages_.find(page);
-  if (known == pages_.end()) known = pages_.emplace(page, is_older(page) ? all_unknown() : Bytes()).first;
+Bytes& CopiedMaps::find(const MapPage& page, const IsOlder& is_older) {
+  auto known = full_.find(page);
+  if (known == full_.end())
+    known = full_.emplace(page, is_older(page) ? full_page(page.rel.forknum == pg::Fork::kVm) : Bytes()).first;
   return known->second;
 }
 
-void CopiedMaps::note(const pg::DecodedRecord& record, int pg_version, const IsOlder& is_older) {
+void CopiedMaps::note(const pg::DecodedRecord& record, int pg_version, Lsn record_end_lsn, const IsOlder& is_older) {
   if (record.rmgr == static_cast<uint8_t>(pg::Rmgr::kDbase)) note_database(record, pg_version);
   if (record.rmgr == static_cast<uint8_t>(pg::Rmgr::kSmgr)) note_truncation(record);
+  RedoContext context;
+  context.record_end_lsn = record_end_lsn;
+  context.pg_version = pg_version;
+  // What redo refuses decides nothing.
   for (const pg::BlockRef& ref : record.blocks) {
-    const VmPage page{ref.rel, ref.blkno};
-    if (ref.rel.forknum != pg::Fork::kVm || !may_be_copied(page)) continue;
-    if (ref.image && ref.image->apply)
-      pages_[page] = lacks_all_bits(*ref.image) ? all_unknown() : Bytes();
-    else
-      forget_decided(record, page, find(page, is_older));
+    if (ref.rel.dbnode < kFirstNormalObjectId) continue;
+    const MapPage page{ref.rel, ref.blkno};
+    if (ref.image && ref.image->apply) {
+      note_image(page, *ref.image);
+    } else if (ref.rel.forknum == pg::Fork::kVm || is_brin_revmap_block(record, ref)) {
+      context.rel = ref.rel;
+      context.blkno = ref.blkno;
+      if (Bytes& full = find(page, is_older); !full.empty()) (void)redo_block(record, ref, context, full);
+    }
   }
-  for_each_vm_effect(record, pg_version, [&](const VmPage& page) {
-    if (may_be_copied(page)) forget_decided(record, page, find(page, is_older));
+  for_each_vm_effect(record, pg_version, [&](const VmPage& vm) {
+    if (vm.rel.dbnode < kFirstNormalObjectId) return;
+    context.rel = vm.rel;
+    context.blkno = vm.blkno;
+    if (Bytes& full = find({vm.rel, vm.blkno}, is_older); !full.empty()) (void)redo_vm_side_effect(record, context, full);
   });
+}
+
+void CopiedMaps::note_image(const MapPage& page, const pg::BlockImage& image) {
+  if (page.rel.forknum == pg::Fork::kVm) {
+    full_[page] = lacks_content(image, 0) ? full_page(true) : Bytes();
+  } else if (page.rel.forknum == pg::Fork::kMain) {
+    if (is_revmap_without_content(image))
+      full_[page] = full_page(false);
+    else if (const auto known = full_.find(page); known != full_.end())
+      known->second.clear();
+  }
 }
 
 // A copy by files takes what is unknown with it; what is dropped is forgotten.
@@ -74,20 +86,20 @@ void CopiedMaps::note_database(const pg::DecodedRecord& record, int pg_version) 
   const auto dbase = parse_dbase(record, pg_version);
   if (!dbase) return;
   if (dbase->op == DbaseOp::kDrop) {
-    std::erase_if(pages_, [&](const auto& entry) {
+    std::erase_if(full_, [&](const auto& entry) {
       const pg::RelTag& rel = entry.first.rel;
       return rel.dbnode == dbase->dbnode && std::ranges::find(dbase->drop_spcnodes, rel.spcnode) != dbase->drop_spcnodes.end();
     });
   } else if (dbase->op == DbaseOp::kCreateFileCopy) {
-    std::map<VmPage, Bytes> copies;
-    for (const auto& [page, unknown] : pages_) {
+    std::map<MapPage, Bytes> copies;
+    for (const auto& [page, full] : full_) {
       if (page.rel.dbnode != dbase->src_dbnode || page.rel.spcnode != dbase->src_spcnode) continue;
-      VmPage copy = page;
+      MapPage copy = page;
       copy.rel.dbnode = dbase->dbnode;
       copy.rel.spcnode = dbase->spcnode;
-      copies[copy] = unknown;
+      copies[copy] = full;
     }
-    for (auto& [page, unknown] : copies) pages_[page] = std::move(unknown);
+    for (auto& [page, full] : copies) full_[page] = std::move(full);
   }
 }
 
@@ -97,13 +109,18 @@ void CopiedMaps::note_truncation(const pg::DecodedRecord& record) {
   if (!truncate || !truncate->vm) return;
   pg::RelTag map = truncate->rel;
   map.forknum = pg::Fork::kVm;
-  const VmPage first_cut{map, vm_truncation(truncate->nblocks).nblocks};
-  for (auto at = pages_.lower_bound(first_cut); at != pages_.end() && at->first.rel == map; ++at) at->second.clear();
+  const MapPage first_cut{map, vm_truncation(truncate->nblocks).nblocks};
+  for (auto at = full_.lower_bound(first_cut); at != full_.end() && at->first.rel == map; ++at) at->second.clear();
 }
 
-ByteView CopiedMaps::unknown_bits(const VmPage& page) const {
-  const auto known = pages_.find(page);
-  return known == pages_.end() ? ByteView() : ByteView(known->second);
+void CopiedMaps::copy_unknown(const MapPage& page, ByteView ours, MutableByteView theirs) const {
+  const auto known = full_.find(page);
+  if (known == full_.end() || known->second.empty()) return;
+  const Bytes& full = known->second;
+  for (size_t at = pg::kPageHeaderSize; at < full.size(); ++at) {
+    const std::byte unknown = ours[at] ^ full[at];
+    theirs[at] = (theirs[at] & ~unknown) | (ours[at] & unknown);
+  }
 }
 
 }  // namespace helium::redo

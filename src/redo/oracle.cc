@@ -28,10 +28,9 @@ RelTag main_fork(RelTag rel) {
   return rel;
 }
 
-// `unknown`: bits that do not count; may be empty.
-bool vm_bits_are_subset(const PageBytes& a, const PageBytes& of, ByteView unknown) {
+bool vm_bits_are_subset(const PageBytes& a, const PageBytes& of) {
   for (size_t i = pg::kPageHeaderSize; i < a.size(); ++i)
-    if ((a[i] & ~(unknown.empty() ? of[i] : of[i] | unknown[i])) != std::byte{0}) return false;
+    if ((a[i] & ~of[i]) != std::byte{0}) return false;
   return std::memcmp(a.data() + 10, of.data() + 10, pg::kPageHeaderSize - 10) == 0;  // the header, without LSN and checksum
 }
 
@@ -66,7 +65,7 @@ Status Oracle::replay(const pg::WalRecordView& view) {
   if (record.blocks.empty() && options_.on_record_without_block)
     options_.on_record_without_block(pg::record_type_name(record.rmgr, record.info, options_.pg_version), view.bytes);
   // What the base directory has is whole, and so is what is adopted from an image.
-  copied_maps_.note(record, options_.pg_version, [](const VmPage&) { return false; });
+  copied_maps_.note(record, options_.pg_version, view.end_lsn, [](const MapPage&) { return false; });
   replay_side_effects(record, view.end_lsn);
   for (const pg::BlockRef& ref : record.blocks) replay_block(view, record, ref);
   for_each_vm_effect(record, options_.pg_version, [&](const VmPage& vm) {
@@ -126,6 +125,7 @@ void Oracle::compare(const pg::DecodedRecord& record, const pg::BlockRef& ref, P
     return;
   }
   ++counts.compared;
+  copied_maps_.copy_unknown({ref.rel, ref.blkno}, page, image);
   PageBytes ours_masked = page;
   PageBytes image_masked = image;
   const Status mask_ours = mask_page(record.rmgr, record.info, ref.rel, ref.blkno, ours_masked);
@@ -133,9 +133,7 @@ void Oracle::compare(const pg::DecodedRecord& record, const pg::BlockRef& ref, P
   const std::optional<uint32_t> offset = compare_pages(ours_masked, image_masked);
   if (mask_ours && mask_image && !offset) return;
   // Clearing a bit is not ordered with the record that says so: the check image may lack bits that we still have.
-  if (offset && ref.rel.forknum == Fork::kVm &&
-      vm_bits_are_subset(image, page, copied_maps_.unknown_bits({ref.rel, ref.blkno})))
-    return;
+  if (offset && ref.rel.forknum == Fork::kVm && vm_bits_are_subset(image, page)) return;
   ++counts.differences;
   note(counts, offset ? fmt::format("{}: differs at byte {}: ours {:#04x}, PostgreSQL's {:#04x}", where, *offset,
                                     static_cast<int>(ours_masked[*offset]), static_cast<int>(image_masked[*offset]))
@@ -197,12 +195,8 @@ void Oracle::replay_side_effects(const pg::DecodedRecord& record, Lsn end) {
         for (const RelTag& rel : xact->dropped_rels) forget_relation(rel, 0, /*all_forks=*/true);
       break;
     case pg::Rmgr::kDbase:
-      if (const auto dbase = parse_dbase(record, options_.pg_version)) {
-        if (dbase->op == DbaseOp::kCreateFileCopy)
-          copy_database(dbase->src_spcnode, dbase->src_dbnode, dbase->spcnode, dbase->dbnode);
-        else if (dbase->op == DbaseOp::kCreateWalLog)
-          wal_log_copies_.emplace(dbase->spcnode, dbase->dbnode);
-      }
+      if (const auto dbase = parse_dbase(record, options_.pg_version); dbase && dbase->op == DbaseOp::kCreateFileCopy)
+        copy_database(dbase->src_spcnode, dbase->src_dbnode, dbase->spcnode, dbase->dbnode);
       break;
     case pg::Rmgr::kXlog:
       if (const auto change = parse_parameter_change(record)) {

@@ -92,7 +92,6 @@ class Oracle {
   using SlruKey = std::pair<pg::SlruSegment, uint32_t>;
 
   OracleCounts check_map_bits() const;
-  bool is_never_logged(const pg::RelTag& rel, pg::Rmgr kind, uint32_t blkno) const;
   PageBytes* find_page(const BlockKey& key);
   void replay_block(const pg::WalRecordView& view, const pg::DecodedRecord& record, const pg::BlockRef& ref);
   void compare(const pg::DecodedRecord& record, const pg::BlockRef& ref, PageBytes& page, OracleCounts& counts,
@@ -111,7 +110,6 @@ class Oracle {
   std::map<pg::RelTag, uint32_t> base_limit_;        // blocks from here on are not the base directory's any more
   std::map<std::pair<uint32_t, uint32_t>, std::pair<uint32_t, uint32_t>> copied_from_;  // (spc, db) ← (spc, db)
   CopiedMaps copied_maps_;
-  std::set<std::pair<uint32_t, uint32_t>> wal_log_copies_;  // databases (spc, db) created with STRATEGY wal_log
   std::map<std::string, OracleCounts> counts_;
 };
 

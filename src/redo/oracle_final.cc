@@ -54,23 +54,18 @@ bool is_empty_spgist(Rmgr kind, const PageBytes& ours, const PageBytes& theirs) 
   return kind == Rmgr::kSpgist && pg::page_item_count(ours) == 0 && pg::page_item_count(theirs) == 0;
 }
 
+// Content that PostgreSQL changes without WAL: its own standbys differ here too.
+bool is_never_logged(Rmgr kind, uint32_t blkno) {
+  // The position inside the 32 values that a sequence logs ahead; SP-GiST's cache of pages with free space.
+  return kind == Rmgr::kSeq || (kind == Rmgr::kSpgist && blkno == 0);
+}
+
 void count_difference(OracleCounts& counts, std::string what) {
   ++counts.differences;
   if (counts.first_problem.empty()) counts.first_problem = std::move(what);
 }
 
 }  // namespace
-
-// Content that PostgreSQL changes without WAL, or whose WAL lacks it: its own standbys differ here too.
-bool Oracle::is_never_logged(const pg::RelTag& rel, Rmgr kind, uint32_t blkno) const {
-  // The position inside the 32 values that a sequence logs ahead.
-  if (kind == Rmgr::kSeq) return true;
-  // SP-GiST's cache of pages with free space.
-  if (kind == Rmgr::kSpgist && blkno == 0) return true;
-  // CREATE DATABASE … STRATEGY wal_log logs all pages as standard ones (bufmgr.c RelationCopyStorageUsingBuffer), so
-  // what a BRIN revmap keeps between pd_lower and pd_upper is not in WAL. Empty revmaps are safe. Maps: copied_maps.h.
-  return kind == Rmgr::kBrin && wal_log_copies_.contains({rel.spcnode, rel.dbnode});
-}
 
 // A bit of a map says that the heap page has PD_ALL_VISIBLE: else the next change of the page would leave the bit.
 OracleCounts Oracle::check_map_bits() const {
@@ -109,15 +104,12 @@ std::map<std::string, OracleCounts> Oracle::compare_with(const std::filesystem::
       continue;
     }
     const Rmgr kind = vm ? Rmgr::kHeap : classify_page(*theirs);
-    if (is_never_logged(key.rel, kind, key.blkno) || is_empty_spgist(kind, *page, *theirs)) continue;
+    if (is_never_logged(kind, key.blkno) || is_empty_spgist(kind, *page, *theirs)) continue;
     OracleCounts& counts = result[vm ? "final visibility map" : fmt::format("final {}", pg::rmgr_name(static_cast<uint8_t>(kind)))];
     ++counts.compared;
     PageBytes ours_masked = *page;
     PageBytes theirs_masked = *theirs;
-    if (const ByteView unknown = vm ? copied_maps_.unknown_bits({key.rel, key.blkno}) : ByteView(); !unknown.empty()) {
-      for (size_t at = pg::kPageHeaderSize; at < unknown.size(); ++at)
-        for (PageBytes* masked : {&ours_masked, &theirs_masked}) (*masked)[at] |= unknown[at];
-    }
+    copied_maps_.copy_unknown({key.rel, key.blkno}, ours_masked, theirs_masked);
     const Status mask_ours = mask_page(static_cast<uint8_t>(kind), 0, key.rel, key.blkno, ours_masked);
     const Status mask_theirs = mask_page(static_cast<uint8_t>(kind), 0, key.rel, key.blkno, theirs_masked);
     if (const auto offset = compare_pages(ours_masked, theirs_masked))

@@ -151,3 +151,24 @@ def test_a_record_that_does_not_fit_concerns_its_page_alone_and_is_counted(clust
     found = [line for line in failure.value.stdout.splitlines() if line.startswith("DIFFERS")]
     assert any(f"{bad} blk 1" in line and "HEAP/INSERT" in line and lsn in line and "300" in line for line in found), found
     assert all(f"{bad} blk 1" in line or f"{bad} (" in line for line in found), found
+
+
+def test_a_database_copied_from_a_users_template_is_no_difference(cluster):
+    """CREATE DATABASE logs maps and BRIN's revmaps without their content, of the template's own tables too."""
+    endpoint = cluster.endpoint(settings=CHECKED)
+    endpoint.sql("CREATE DATABASE template")
+    with endpoint.connect("template") as connection:
+        connection.execute("CREATE TABLE t AS SELECT i FROM generate_series(1, 5000) i")
+        connection.execute("CREATE INDEX ON t USING brin (i) WITH (pages_per_range = 4)")
+        connection.execute("VACUUM t")
+    endpoint.sql("CREATE DATABASE copy TEMPLATE template STRATEGY wal_log")
+    with endpoint.connect("copy") as connection:
+        connection.execute("INSERT INTO t SELECT i FROM generate_series(5001, 6000) i")
+        connection.execute("SELECT brin_summarize_new_values('t_i_idx')")
+        connection.execute("DELETE FROM t WHERE i % 1000 = 7")
+        connection.execute("CREATE TABLE own AS SELECT i FROM generate_series(1, 100) i")
+        connection.execute("VACUUM t, own")
+    report, status = verify(cluster, "main")
+    assert status == 0 and report["differences"] == 0, report
+    assert report["storage"]["records"]["records"]["BRIN/INSERT"]["compared"] > 0, report
+    assert report["compute"]["copied_maps"] > 0, report
