@@ -242,6 +242,43 @@ TEST(MembershipChange, MakesItsNewcomerThoughAnotherChangesOneIsHeardOf) {
   world.judge();
 }
 
+TEST(MembershipChange, WhoLeavesIsDeletedOnlyWhenAllMembersKnow) {
+  World world;
+  for (const uint64_t id : {1, 2, 3}) world.write(id, 5, Lsn(2000));
+  MembershipChange change(replace(1, 3, 4));
+  ASSERT_EQ(world.run_until(change, State::kFilling), State::kFilling);
+  world.down = {1};
+  ASSERT_EQ(world.run_until(change, State::kCleaning), State::kCleaning) << change.waits_for();
+  world.round(change);
+  EXPECT_TRUE(world.has(3));
+  world.down = {};
+  EXPECT_EQ(world.run(change), State::kDone);
+  EXPECT_FALSE(world.has(3));
+  world.judge();
+}
+
+// A changer that died made the newcomer promise more than the joint membership's number: it must get a higher one.
+TEST(MembershipChange, ANewcomerThatPromisedMoreIsStillFilled) {
+  World world;
+  for (const uint64_t id : {1, 2, 3}) world.write(id, 5, Lsn(2000));
+  MembershipChange first(replace(1, 3, 4));
+  ASSERT_EQ(world.run_until(first, State::kFilling), State::kFilling);
+  // The joint membership becomes a fact again, which 4 does not hear of.
+  wire::Membership again = world.at(1).state().membership;
+  ++again.generation;
+  for (const uint64_t id : {1, 2, 3}) {
+    const auto accepted = world.at(id).on_accept({again, ChangerId{{2}}});
+    ASSERT_TRUE(accepted.persist.has_value());
+    world.at(id).install(*accepted.persist);
+  }
+  const auto promised = world.at(4).on_prepare({again.generation + 1, ChangerId{{3}}});
+  ASSERT_TRUE(promised.persist.has_value());
+  world.at(4).install(*promised.persist);
+  MembershipChange third(replace(4, 3, 4));
+  EXPECT_EQ(world.run(third), State::kDone) << third.error() << third.waits_for();
+  world.judge();
+}
+
 TEST(MembershipChange, DiesInTheMiddleOfARound) {
   for (int messages = 0; messages < 60; ++messages) {
     SCOPED_TRACE(messages);

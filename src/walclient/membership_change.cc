@@ -120,8 +120,10 @@ std::vector<uint64_t> MembershipChange::newcomers(const wire::Membership& joint)
 
 wire::Membership MembershipChange::next(const wire::Membership& current) const {
   wire::Membership after{.generation = ballot_, .members = current.members, .new_members = {}, .previous = {}};
-  if (!is_in_force(current)) {
-    // First make it a fact: nothing is ever built on what a minority holds.
+  const bool is_waiting = current.is_joint() && !config_.abort && !is_filled(current);
+  if (!is_in_force(current) || is_waiting) {
+    // First make it a fact: nothing is ever built on what a minority holds. Or, where somebody has promised more than its
+    // generation, a fact with a number that it can take.
     after.new_members = current.new_members;
     after.previous = current.previous;
   } else if (!current.is_joint()) {
@@ -192,6 +194,7 @@ void MembershipChange::advance_from(const wire::Membership& current) {
       fill_generation_ = current.generation;
     }
     if (!is_filled(current)) {
+      if (is_refused(current)) return prepare(current);
       const Lsn now = progress().flush_lsn;
       stalled_rounds_ = now > filled_before_ ? 0 : stalled_rounds_ + 1;
       filled_before_ = now;
@@ -265,6 +268,15 @@ bool MembershipChange::is_filled(const wire::Membership& joint) const {
   const auto ready = replied([&](const auto& reply) { return reply.membership == joint && holds(reply, *threshold_); });
   return has_majority(joint.new_members, ready) &&
          std::ranges::all_of(newcomers(joint), [&](uint64_t id) { return ready.contains(id); });
+}
+
+// A member to come lags behind this generation and may not take it any more: a changer that died made it promise more.
+bool MembershipChange::is_refused(const wire::Membership& joint) const {
+  return std::ranges::any_of(joint.new_members, [&](const wire::Member& member) {
+    const auto reply = replies_.find(member.id);
+    return reply != replies_.end() && reply->second.membership.generation < joint.generation &&
+           reply->second.promised_generation > joint.generation;
+  });
 }
 
 MembershipChange::Progress MembershipChange::progress() const {
@@ -386,12 +398,18 @@ std::vector<MembershipChange::Request> MembershipChange::requests() const {
     case State::kFilling: ask_fills(out); break;
     case State::kCleaning: {
       const wire::Membership& current = *newest();
+      // Who left may still be needed: while a member has not heard of it, those who have may be lost, and then only a
+      // majority of the members before can tell that nothing else was decided.
+      const bool is_known = std::ranges::all_of(current.members, [&](const wire::Member& member) {
+        const auto reply = replies_.find(member.id);
+        return reply != replies_.end() && reply->second.membership == current;
+      });
       for (const auto& [id, member] : contacts_) {
         if (wire::is_member(current, id)) {
           if (!replies_.contains(id) || replies_.at(id).membership != current) {
             out.push_back({member, wire::AcceptRequest{current, {}}});
           }
-        } else if (wire::is_in(current.previous, id) && replies_.contains(id) && !deleted_.contains(id)) {
+        } else if (is_known && wire::is_in(current.previous, id) && replies_.contains(id) && !deleted_.contains(id)) {
           out.push_back({member, Delete{}});
         }
       }

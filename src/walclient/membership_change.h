@@ -107,6 +107,7 @@ class MembershipChange {
   std::optional<Threshold> threshold(const wire::Membership& joint) const;
   bool holds(const wire::MembershipReply& reply, const Threshold& threshold) const;
   bool is_filled(const wire::Membership& joint) const;
+  bool is_refused(const wire::Membership& joint) const;
   void prepare(const wire::Membership& current);
   bool is_prepared(const wire::Membership& current) const;
   wire::Membership next(const wire::Membership& current) const;
