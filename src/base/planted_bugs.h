@@ -16,11 +16,10 @@ enum class Bug {
   kHistoryFirst,            // rule 4: the history is persisted before the truncation
   kVoteBeforeFlush,         // rule 5: a vote does not wait for what was accepted, late answers carry the old term
   kVoteNotPersisted,        // rule 5: a crash forgets the vote
-  kTailStays,               // rule 5: what is written and incomplete stays behind the position that a vote names
   kTermForTwo,              // rule 5: another proposer gets the same term
   kPeersOfAnyTerm,          // rule 6: positions of other log terms are counted
-  kCommitOfAnyTerm,         // rule 6: commit_lsn is believed whatever term it was computed in
-  kCatchUpAfterPromise,     // rule 7: a member takes WAL of a term that a later vote has closed
+  kCommitOfAnyTerm,         // rule 6: a peer's commit_lsn is believed whatever term it was computed in
+  kPromisedCounts,          // rule 7: members that have promised a later term count among themselves
   kAmnesia,                 // rule 8: an acceptor that lost its disk comes back as itself
   kOldGenerationAccepted,   // rule 9: a proposer of an old membership goes on
   kJointNeedsOneHalf,       // rule 9: a majority of the old members decides alone in a joint membership
@@ -30,7 +29,6 @@ enum class Bug {
   kServeUncommitted,        // a reader gets all that is flushed
   kControlNotSynced,        // the control file is renamed into place without a sync
   kFolderNotSynced,         // … or without a sync of its folder
-  kRecycledSegment,         // a new segment keeps what stood in its blocks
   kFlushedStays,            // a truncation does not take the position back that recovery counts on
   kRecoveryNotSynced,       // recovery counts what a killed process had written, and does not sync it
   kDamageIsATear,           // recovery takes WAL that was synced, and is damaged, for the end of the log

@@ -65,7 +65,7 @@ NowDecision decide_now(const wire::Membership& membership, std::span<const Membe
   bool is_known_committed = false;
   for (const MemberPosition& member : members) {
     if (holds(member, decision.target)) {
-      if (counts_without_proposer(membership, member.term, member.log_term)) holders.insert(member.safekeeper_id);
+      if (counts_without_proposer(member.term, member.log_term)) holders.insert(member.safekeeper_id);
       decision.donor_id = member.safekeeper_id;
       if (member.commit_lsn >= decision.target.lsn) is_known_committed = true;
     } else {

@@ -176,7 +176,7 @@ Result<Acceptor::ElectedDecision> Acceptor::on_catch_up(uint32_t generation, uin
   }
   HELIUM_TRY(check_generation(generation));
   HELIUM_TRY(check_member());
-  if (log_term < state_.term && !state_.filling && !planted(Bug::kCatchUpAfterPromise)) {
+  if (log_term < state_.term && !state_.filling) {
     return fail(ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", log_term, state_.term));
   }
   // What the peer adopted behind that term's WAL is none of this log.
@@ -204,7 +204,7 @@ void Acceptor::install(AcceptorState persisted) {
 Result<Acceptor::AppendDecision> Acceptor::on_append(const wire::Append& append, Lsn end_of_bytes) const {
   HELIUM_TRY(check_generation(append.generation));
   CHECK(end_of_bytes >= written_lsn_);
-  if (append.term < state_.term && !state_.filling && !planted(Bug::kCatchUpAfterPromise)) {
+  if (append.term < state_.term && !state_.filling) {
     return fail(ErrorCode::kFenced, fmt::format("term {} is over: term {} was promised", append.term, state_.term));
   }
   if (append.term > state_.term || state_.history.empty() || state_.history.back().term != append.term) {
@@ -229,7 +229,7 @@ void Acceptor::on_flushed(Lsn record_end) {
 }
 
 bool Acceptor::on_commit(uint64_t term, Lsn commit_lsn) {
-  if (term != log_term() && !planted(Bug::kCommitOfAnyTerm)) return false;
+  if (term != log_term()) return false;
   return raise_commit(std::min(commit_lsn, flush_lsn_));
 }
 
@@ -238,11 +238,12 @@ bool Acceptor::on_peers(std::span<const MemberProgress> peers) {
   if (own == 0) return false;  // nothing was ever written: the start is committed by itself
   std::map<uint64_t, Lsn> reached;
   const wire::Membership& membership = state_.membership;
-  if (!state_.filling && counts_without_proposer(membership, state_.term, own)) reached.emplace(safekeeper_id_, flush_lsn_);
+  if (!state_.filling && counts_without_proposer(state_.term, own)) reached.emplace(safekeeper_id_, flush_lsn_);
   Lsn told;
   for (const MemberProgress& peer : peers) {
+    if (planted(Bug::kCommitOfAnyTerm)) told = std::max(told, peer.commit_lsn);
     if ((peer.log_term != own && !planted(Bug::kPeersOfAnyTerm)) || peer.generation != membership.generation) continue;
-    if (!peer.filling && counts_without_proposer(membership, peer.term, peer.log_term)) {
+    if (!peer.filling && counts_without_proposer(peer.term, peer.log_term)) {
       reached.emplace(peer.safekeeper_id, peer.flush_lsn);
     }
     told = std::max(told, peer.commit_lsn);

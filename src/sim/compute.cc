@@ -132,6 +132,10 @@ void Compute::won() {
   world_.trace("compute {} wins term {}: starts at {}, as node {}, history {}", address_, core_.term(),
                to_string(core_.start_lsn()), core_.donor(), to_string(core_.history()));
   CHECK(vote != nullptr);
+  if (core_.start_lsn() - World::start_of(world_) > vote->log.size()) {
+    return world_.truth.violated(fmt::format("node {} voted twice in term {}, the second time with a shorter log",
+                                             core_.donor(), core_.term()));
+  }
   Bytes log(vote->log.begin(), vote->log.begin() + static_cast<ptrdiff_t>(core_.start_lsn() - World::start_of(world_)));
   // The start of the last record, as the pageserver tells it.
   pg::WalStreamDecoder decoder(World::start_of(world_));

@@ -42,9 +42,11 @@ class Network {
     message.deliver();
   }
 
-  bool connected(Address from, Address to) const { return !cut_.contains({from, to}); }
+  bool connected(Address from, Address to) const { return !cut_.contains({from, to}) && !held_.contains({from, to}); }
   void cut(Address from, Address to) { cut_.insert({from, to}); }
   void heal() { cut_.clear(); }
+  void hold(Address from, Address to) { held_.insert({from, to}); }  // a cut that heal() leaves
+  void release() { held_.clear(); }
   void forget() { messages_.clear(); }
   void be_quiet() { quiet_ = true; }  // no more faults
 
@@ -56,7 +58,7 @@ class Network {
   };
   Random& random_;
   std::deque<Message> messages_;
-  std::set<std::pair<Address, Address>> cut_;
+  std::set<std::pair<Address, Address>> cut_, held_;
   bool quiet_ = false;
 };
 

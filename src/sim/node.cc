@@ -30,7 +30,6 @@ Node::Node(World& world, uint64_t id) : world_(world), id_(id), disk_(world.rand
     switch (operation) {
       case SimDisk::Operation::kSync: return planted(Bug::kControlNotSynced) && path.ends_with(".control.tmp");
       case SimDisk::Operation::kSyncFolder: return planted(Bug::kFolderNotSynced) && path == folder();
-      case SimDisk::Operation::kFill: return planted(Bug::kRecycledSegment);
     }
     return false;
   };
@@ -134,6 +133,7 @@ void Node::lose_disk() {
   safekeeper_.reset();
   unanswered_.clear();
   lost_ = true;
+  deleted_ = false;  // the tombstone is gone, too: it may join as a newcomer
 }
 
 // -- the checkers -------------------------------------------------------------------------------------------------------
@@ -192,7 +192,9 @@ void Node::may_cut(const TermHistory& next) {
   if (!here) return;
   const Timeline::View view = here->view();
   may_cut_to_ = fork_point(view.history, view.flush_lsn, next);
-  if (*may_cut_to_ < view.flush_lsn) ++world_.figures.truncations;
+  if (*may_cut_to_ >= view.flush_lsn) return;
+  ++world_.figures.truncations;
+  world_.aim_at_truncation(disk_);
 }
 
 // -- damage -------------------------------------------------------------------------------------------------------------

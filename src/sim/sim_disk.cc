@@ -285,9 +285,7 @@ class SimDisk::Mount : public Disk {
   }
   Status remove_file(const std::filesystem::path& path) override {
     if (!disk_.step(life_)) return power_is_off();
-    const InodePtr inode = disk_.find(path.string());
-    if (!inode) return no_file(path);
-    if (disk_.skip(Operation::kFill, path.string())) disk_.freed_[path.string()] = inode;
+    if (!disk_.find(path.string())) return no_file(path);
     disk_.change_names({.folder = folder_of(path.string()), .removed = path.string(), .added = {}, .inode = nullptr});
     return {};
   }
@@ -311,7 +309,7 @@ class SimDisk::Mount : public Disk {
   }
   Status create_filled(const std::filesystem::path& path, std::span<const Piece> pieces, uint64_t size) override {
     if (!disk_.step(life_)) return power_is_off();
-    const InodePtr inode = disk_.skip(Operation::kFill, path.string()) ? recycled(path) : create(path);
+    const InodePtr inode = create(path);
     if (disk_.full_) {
       ++disk_.stats_.refused_writes;
       disk_.change_names({.folder = folder_of(path.string()), .removed = path.string(), .added = {}, .inode = nullptr});
@@ -408,14 +406,6 @@ class SimDisk::Mount : public Disk {
   InodePtr create(const std::filesystem::path& path) {
     auto inode = std::make_shared<Inode>();
     disk_.change_names({.folder = folder_of(path.string()), .removed = {}, .added = path.string(), .inode = inode});
-    return inode;
-  }
-  // A planted bug: a new segment, created under a temporary name, gets blocks with what stands there.
-  InodePtr recycled(std::filesystem::path path) {
-    auto inode = std::make_shared<Inode>();
-    if (const auto freed = disk_.freed_.find(path.replace_extension().string()); freed != disk_.freed_.end()) {
-      inode->pages = freed->second->pages;
-    }
     return inode;
   }
   template <typename Visit>

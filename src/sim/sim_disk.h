@@ -53,11 +53,16 @@ class SimDisk {
     full_at_.reset();
   }
   void fill_at(uint64_t operation) { full_at_ = operations_ + operation; }  // full from operation n from now on
+  void stop_faults() {
+    cut_one_in_ = 0;
+    cut_at_.reset();
+    kill_at_.reset();
+    set_full(false);
+  }
   uint64_t operations() const { return operations_; }
 
   // Planted bugs live below the seam, too: true makes an operation on that path do nothing and say that it is done.
-  // kFill: a new segment keeps what stood in the blocks of the file that had its name before.
-  enum class Operation { kSync, kSyncFolder, kFill };
+  enum class Operation { kSync, kSyncFolder };
   std::function<bool(Operation, const std::string& path)> skips;
 
   // What lies on the hardware, for the checker: empty if there is no such file.
@@ -108,7 +113,6 @@ class SimDisk {
   uint64_t writes_ = 0;
   Names names_, durable_names_;  // by path; a folder is an inode without content
   std::vector<NameChange> pending_;
-  std::map<std::string, InodePtr> freed_;  // of removed segments, for kFill
   Stats stats_;
 };
 

@@ -1,6 +1,7 @@
 // wal_sim: schedules of the WAL service's simulation, for hours if wanted; stores the seeds that fail.
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -11,7 +12,7 @@
 
 #include "base/check_handler.h"
 #include "base/log.h"
-#include "sim/world.h"
+#include "sim/planted.h"
 
 namespace helium::sim {
 namespace {
@@ -22,6 +23,7 @@ struct Arguments {
   double hours = 0;
   unsigned threads = std::thread::hardware_concurrency();
   std::string failures = "sim_failures.txt";
+  std::string bug;  // name of a planted bug to look for; empty: none
 };
 
 class Campaign {
@@ -45,13 +47,14 @@ class Campaign {
   }
   void work() {
     for (uint64_t seed = next_++; !is_over(seed); seed = next_++) {
-      const Outcome outcome = helium::sim::run(seed);
+      if (bug_ != nullptr && profile_of(seed) != bug_->profile) continue;
+      const Outcome outcome = helium::sim::run(seed, bug_ != nullptr ? bug_->bug : Bug::kNone);
       const std::lock_guard lock(mutex_);
       sum_.add(outcome.figures);
       if (outcome.violation) {
         ++failed_;
         std::printf("seed %llu: %s\n", static_cast<unsigned long long>(seed), outcome.violation->c_str());
-        std::ofstream(arguments_.failures, std::ios::app) << seed << "  # " << *outcome.violation << "\n";
+        if (bug_ == nullptr) std::ofstream(arguments_.failures, std::ios::app) << seed << "  # " << *outcome.violation << "\n";
       }
       if (Clock::now() - told_ > std::chrono::seconds(30)) report();
     }
@@ -63,7 +66,13 @@ class Campaign {
     std::fflush(stdout);
   }
 
+  static const Planted* planted_by_name(const std::string& name) {
+    const auto found = std::ranges::find(kPlanted, name, [](const Planted& one) { return std::string(one.name); });
+    return found == std::end(kPlanted) ? nullptr : found;
+  }
+
   const Arguments arguments_;
+  const Planted* const bug_ = planted_by_name(arguments_.bug);
   const Clock::time_point begin_ = Clock::now();
   std::atomic<uint64_t> next_;
   std::mutex mutex_;
@@ -84,6 +93,10 @@ int main(int argc, char** argv) {
   app.add_option("--hours", arguments.hours, "… or for so long");
   app.add_option("--threads", arguments.threads, "at once")->capture_default_str();
   app.add_option("--failures", arguments.failures, "file to append failing seeds to")->capture_default_str();
+  std::vector<std::string> names;
+  for (const sim::Planted& bug : sim::kPlanted) names.emplace_back(bug.name);
+  app.add_option("--bug", arguments.bug, "switch a planted bug on, and run the schedules that aim at it")
+      ->check(CLI::IsMember(names));
   CLI11_PARSE(app, argc, argv);
   if (arguments.first_seed == 0) arguments.first_seed = std::random_device()() * uint64_t{1'000'000} + 1;
   if (arguments.count == 0 && arguments.hours == 0) arguments.count = 100;

@@ -21,7 +21,7 @@
 namespace helium::sim {
 namespace {
 
-constexpr uint64_t kFixedSchedules = kSanitized ? 15 : 200, kNewSchedules = kSanitized ? 5 : 100;
+constexpr uint64_t kFixedSchedules = kSanitized ? 60 : 1000, kNewSchedules = kSanitized ? 20 : 500;
 
 uint64_t number_from(const char* variable, uint64_t otherwise) {
   const char* text = std::getenv(variable);

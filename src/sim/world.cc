@@ -5,11 +5,11 @@
 
 #include "base/check_handler.h"
 #include "pg/constants.h"
+#include "wire/quorum.h"
 
 namespace helium::sim {
 namespace {
 
-constexpr size_t kComputesAlive = 3;
 constexpr Address kFirstCompute = 100, kFirstChanger = 1000, kFirstReader = 2000;
 constexpr int kProgressRounds = 600;
 
@@ -43,6 +43,7 @@ Lsn World::choose_start() {
     case 2: return Lsn(kSegment + 7 * kPage);                               // … at a page's
     default: break;
   }
+  if (profile_ == Profile::kDisks && random.one_in(3)) return Lsn(2 * kSegment - aligned(random.between(40, 130)));
   const uint64_t before = aligned(random.between(64, random.chance(50) ? 4000 : 60000));  // … a little before a segment's end
   const Lsn lsn(2 * kSegment - before);
   return pg::wal_page_offset(lsn) < 40 ? lsn + 40 : lsn;
@@ -63,6 +64,8 @@ World::World(uint64_t seed)
   send_bytes_max = random.one_in(3) ? 64 : random.chance(50) ? 1000 : 200'000;
   if (profile_ == Profile::kChanges) {
     has_changes_ = true;
+    is_calm_ = random.chance(60);
+    if (is_calm_) cut_one_in_ = 0;
     has_damage_ = random.chance(40);
     has_full_disks_ = false;
     record_bytes_max = 2000;
@@ -151,8 +154,17 @@ const Vote* World::vote_of(uint64_t node, uint64_t term, const ProposerId& propo
 
 // -- events -------------------------------------------------------------------------------------------------------------
 
+void World::deliver_one() {
+  if (network.empty()) return;
+  network.deliver_one([&](Address to) { return to < kFirstCompute && nodes_.at(static_cast<uint64_t>(to))->is_busy(); });
+}
+
 void World::work() {
+  // Changers ask everybody there is, over and over.
+  for (int i = 0; profile_ == Profile::kChanges && i < 3; ++i) deliver_one();
   if (profile_ == Profile::kChanges && random.one_in(4)) {
+    continue_plot();
+    if (random.one_in(40)) begin_plot();
     if (live_changers_.size() < 2 && random.one_in(live_changers_.empty() ? 10 : 60)) return start_change();
     Changer* changer = live_changer();
     if (changer != nullptr) changer->step();
@@ -161,7 +173,7 @@ void World::work() {
   }
   const uint64_t what = random.below(100);
   if (what < 45 && !network.empty()) {
-    network.deliver_one([&](Address to) { return to < kFirstCompute && nodes_.at(static_cast<uint64_t>(to))->is_busy(); });
+    deliver_one();
   } else if (what < 70) {
     any_live_compute().talk_to(any_node());
   } else if (what < 78) {
@@ -223,6 +235,7 @@ void World::hurt_a_node() {
     victim.create(initial_control(victim.id()));
     return;
   }
+  if (profile_ == Profile::kDisks && victim.has_unanswered() && random.chance(50)) return kill_and_cut(victim);
   const uint64_t how = random.below(4);
   if (how == 0 && has_kills_) return victim.kill();
   if (how == 1 && has_kills_) return victim.stop();
@@ -311,6 +324,15 @@ void World::drop_changer(Changer* changer) {
 }
 
 void World::fault() {
+  if (is_calm_) {
+    // What goes wrong is the plots'.
+    if (random.one_in(6)) new_compute();
+    if (random.one_in(8)) hurt_a_node();
+    if (random.one_in(3)) {
+      for (auto& [id, node] : nodes_) node->start();
+    }
+    return;
+  }
   if (profile_ != Profile::kGeneral) {
     // Fewer than in general, so that much happens between them.
     if (random.chance(50)) return;
@@ -358,11 +380,11 @@ void World::stop_faults() {
   quiet_ = true;
   network.be_quiet();
   network.heal();
+  network.release();
   network.forget();
   slow_node_ = 0;
   for (auto& [id, node] : nodes_) {
-    node->disk().set_cut_chance(0);
-    node->disk().set_full(false);
+    node->disk().stop_faults();
     node->start();
   }
 }
@@ -382,15 +404,26 @@ bool World::everybody_is_there(Lsn target) {
 // Whoever began a change ends it, if one is half done.
 void World::resume_change() {
   const wire::Membership* newest = newest_membership();
-  if (newest == nullptr || !newest->is_joint()) return;
+  if (newest == nullptr || changers_.empty()) return;
   walclient::MembershipChange::Config config;
+  if (!newest->is_joint()) {
+    std::set<uint64_t> holders;
+    for (const auto& [id, node] : nodes_) {
+      if (node->timeline() && node->said().membership == *newest) holders.insert(id);
+    }
+    if (is_quorum(*newest, holders)) return;
+    config = changers_.back()->config();
+    config.known.clear();
+    config.abort = true;  // it is to become a fact, nothing more
+    return add_changer(std::move(config));
+  }
   for (const wire::Member& member : newest->members) {
     if (!wire::is_in(newest->new_members, member.id)) config.remove = member.id;
   }
   for (const wire::Member& member : newest->new_members) {
     if (!wire::is_in(newest->members, member.id)) config.add = member;
   }
-  config.abort = nodes_.at(config.add.id)->is_lost();
+  config.abort = nodes_.at(config.add.id)->timeline() == nullptr;  // what the command says to who asks for the change
   add_changer(std::move(config));
 }
 

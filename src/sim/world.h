@@ -14,6 +14,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "base/planted_bugs.h"
@@ -44,12 +45,13 @@ struct Outcome {
 };
 
 inline constexpr int kSteps = 2000;
+inline constexpr size_t kComputesAlive = 3;
 
 // What a schedule aims at; three of eight at changes, one at disks. A seed's profile never changes.
 enum class Profile {
   kGeneral,  // a bit of everything
   kChanges,  // one change of members after the other, two at once, few members, networks that fall apart in two
-  kDisks,    // the same networks, so that logs part; kills, recycled blocks, always near a segment's end
+  kDisks,    // the same networks, so that logs part; kills, cuts at truncations, always near a segment's end
 };
 Profile profile_of(uint64_t seed);
 
@@ -91,6 +93,7 @@ class World {
   safekeeper::ControlFile initial_control(uint64_t node) const;
   bool faulty() const { return !quiet_; }
   bool is_slow(uint64_t node) const { return !quiet_ && slow_node_ == node; }
+  void aim_at_truncation(SimDisk& disk);
   void note_vote(uint64_t node, const wire::VoteRequest& request, uint64_t log_term, Bytes log);
   const Vote* vote_of(uint64_t node, uint64_t term, const ProposerId& proposer) const;
 
@@ -120,6 +123,7 @@ class World {
   Compute& newest_compute() { return *computes_.back(); }
   Compute& any_live_compute();
   void work();
+  void deliver_one();
   void fault();
   void hurt_a_node();
   void cut_links();
@@ -131,6 +135,12 @@ class World {
   void drop_changer(Changer* changer);
   Changer* live_changer();  // one of those; null: there is none
   void fall_apart();
+  // -- plots.cc
+  void hold_apart(Address one, Address other);
+  void begin_plot();
+  void continue_plot();
+  void work_between(Compute& compute, const std::set<uint64_t>& nodes);
+  void kill_and_cut(Node& node);
   void stop_faults();
   void prove_progress();
   bool everybody_is_there(Lsn target);
@@ -142,8 +152,12 @@ class World {
   size_t member_count_ = 3;
   uint64_t cut_one_in_ = 0;
   bool has_damage_ = false, has_full_disks_ = false, has_changes_ = false, has_kills_ = false;
+  bool is_calm_ = false;  // few faults but plots
   uint64_t send_bytes_max = 0;
   uint64_t slow_node_ = 0;
+  int plot_stage_ = 0, plot_until_ = 0;  // no plot; while a change goes on; behind it
+  Address plot_compute_ = 0;
+  std::set<uint64_t> plot_side_, plot_rest_;
   std::map<uint64_t, std::unique_ptr<Node>> nodes_;
   std::deque<std::unique_ptr<Compute>> computes_;  // the last ones are alive
   std::deque<std::unique_ptr<Changer>> changers_;

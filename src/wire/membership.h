@@ -43,7 +43,6 @@ struct Membership {
   std::vector<Member> previous;
 
   bool is_joint() const { return !new_members.empty(); }
-  bool is_first() const { return new_members.empty() && previous.empty(); }  // nobody was ever replaced
   friend bool operator==(const Membership&, const Membership&) = default;
 };
 

@@ -38,12 +38,11 @@ inline bool is_quorum(const wire::Membership& membership, const std::set<uint64_
   return has_majority(membership.members, ids) && (!both || has_majority(membership.new_members, ids));
 }
 
-// Whether what a member says of its log counts towards a commit that members count among themselves (rule 7), as far as
-// its promise goes. A newcomer may hold more of an old term than who it stands for, which promised a later term's winner
-// to take no more of it: so where anybody was ever replaced, a log counts while no later term is promised, as it does for
-// a proposer.
-inline bool counts_without_proposer(const wire::Membership& membership, uint64_t term, uint64_t log_term) {
-  return log_term == term || membership.is_first();
+// Whether what a member says of its log counts towards a commit that members count among themselves (rule 7): while it has
+// promised no later term, as it does for a proposer. Behind a promise a log may still grow: a later winner's log contains
+// WAL of the older term, and an election in between may have gone by a shorter log.
+inline bool counts_without_proposer(uint64_t term, uint64_t log_term) {
+  return log_term == term || planted(Bug::kPromisedCounts);
 }
 
 // The highest LSN that a quorum is at or behind; invalid if too few are known.

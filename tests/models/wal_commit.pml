@@ -7,7 +7,7 @@
  * the last answer that it took in, and it may never take in another. Power: of what was not synced each record
  * survives or not, by itself; recovery reads up to the first gap.
  *
- * Checked: what anybody ever calls committed is never lost and never different.
+ * Checked: what anybody ever calls committed is never different, and stands in the log of every later term that begins.
  * -DBUG_... breaks one rule; the search must find that (test_models.py). */
 
 #ifndef TERMS
@@ -55,6 +55,7 @@ typedef Proposer {
 Acceptor acceptor[MEMBERS];
 Proposer proposer[TERMS + 1]; /* of term 1.. */
 byte truth[LENGTH];           /* what was called committed */
+byte truth_term[LENGTH];      /* … and the lowest term in which it was */
 byte truth_end;
 byte power_cuts;
 
@@ -69,14 +70,20 @@ byte power_cuts;
   } \
   k = 0
 
-/* records[0, upto) are called committed. */
-#define CALL_COMMITTED(RECORDS, UPTO) \
+/* records[0, upto) are called committed in TERM: all later terms that have begun contain them. */
+#define CALL_COMMITTED(RECORDS, UPTO, TERM) \
   for (k : 0 .. LENGTH - 1) { \
     if \
-    :: k < UPTO && k < truth_end -> assert(RECORDS[k] == truth[k]) \
-    :: k < UPTO && k >= truth_end -> assert(RECORDS[k] != 0); truth[k] = RECORDS[k] \
+    :: k < UPTO && k < truth_end -> \
+         assert(RECORDS[k] == truth[k]); \
+         truth_term[k] = (TERM < truth_term[k] -> TERM : truth_term[k]) \
+    :: k < UPTO && k >= truth_end -> assert(RECORDS[k] != 0); truth[k] = RECORDS[k]; truth_term[k] = TERM \
     :: else \
-    fi \
+    fi; \
+    for (w : 1 .. TERMS) { \
+      assert(!(k < UPTO && proposer[w].won && w > TERM && proposer[w].log[k] != RECORDS[k])) \
+    } \
+    w = 0 \
   } \
   if \
   :: UPTO > truth_end -> truth_end = UPTO \
@@ -129,7 +136,8 @@ inline win(t) {
     if
     :: k >= proposer[t].start -> proposer[t].log[k] = t /* what it will write */
     :: else
-    fi
+    fi;
+    assert(!(k < truth_end && truth_term[k] < t && proposer[t].log[k] != truth[k]))
   }
   k = 0;
   /* Not needed any more. */
@@ -212,10 +220,15 @@ inline recover(a) {
 #else
 #define ACKNOWLEDGED(a) acceptor[a].flushed
 #endif
+#ifdef BUG_PROMISED_COUNTS /* rule 7 */
+#define PROMISED_NO_MORE_THAN(a, t) true
+#else
+#define PROMISED_NO_MORE_THAN(a, t) (acceptor[a].term == t)
+#endif
 #define ADOPTED(t, a) (acceptor[a].history[t] != NONE)
 
 active proctype world() {
-  byte t, a, b, x, y, z, k;
+  byte t, a, b, x, y, z, k, w;
   d_step {
     for (a : 0 .. MEMBERS - 1) {
       for (t : 1 .. TERMS) { acceptor[a].history[t] = NONE }
@@ -284,7 +297,7 @@ active proctype world() {
               fi;
               x = k; y = 0; z = 0; k = 0;
               if
-              :: x > proposer[t].commit -> proposer[t].commit = x; CALL_COMMITTED(proposer[t].log, x)
+              :: x > proposer[t].commit -> proposer[t].commit = x; CALL_COMMITTED(proposer[t].log, x, t)
               :: else
               fi;
               x = 0
@@ -301,7 +314,7 @@ active proctype world() {
 #endif
                    y = (proposer[t].commit < acceptor[a].flushed -> proposer[t].commit : acceptor[a].flushed);
                    if
-                   :: y > acceptor[a].commit -> acceptor[a].commit = y; CALL_COMMITTED(acceptor[a].disk, y)
+                   :: y > acceptor[a].commit -> acceptor[a].commit = y; CALL_COMMITTED(acceptor[a].disk, y, x)
                    :: else
                    fi
 #ifndef BUG_COMMIT_OF_ANY_TERM
@@ -313,12 +326,20 @@ active proctype world() {
 #ifdef PEERS
        :: t == 1 && acceptor[a].flushed > 0 ->
             d_step {
-              OWNER(acceptor[a].history, acceptor[a].flushed, acceptor[a].said_term);
-              acceptor[a].said_flush = acceptor[a].flushed
+              OWNER(acceptor[a].history, acceptor[a].flushed, x);
+              if
+              :: PROMISED_NO_MORE_THAN(a, x) -> acceptor[a].said_term = x; acceptor[a].said_flush = acceptor[a].flushed
+              :: else
+              fi;
+              x = 0
             }
        :: t == 2 && acceptor[a].flushed > acceptor[a].commit ->
             d_step {
               OWNER(acceptor[a].history, acceptor[a].flushed, x); /* one log term, behind its start (rule 7) */
+              if
+              :: PROMISED_NO_MORE_THAN(a, x)
+              :: else -> x = 0
+              fi;
               z = 0;
               for (b : 0 .. MEMBERS - 1) {
                 if
@@ -334,7 +355,7 @@ active proctype world() {
               b = 0;
               if
               :: x > 0 && z >= acceptor[a].history[x] && z > acceptor[a].commit ->
-                   acceptor[a].commit = z; CALL_COMMITTED(acceptor[a].disk, z)
+                   acceptor[a].commit = z; CALL_COMMITTED(acceptor[a].disk, z, x)
               :: else
               fi;
               x = 0; y = 0; z = 0
