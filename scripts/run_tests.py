@@ -37,6 +37,7 @@ NOT_UNDER_TSAN = {
     "layer_test": "StoreCrash.*:StoreRandom.*:*EveryFlippedBit*:LayerMap.*",
     "pageserver_test": "StockCluster*",
     "pg_test": "*Every*:*Stock*",
+    "safekeeper_test": "MembershipChange.*:TimelineResidency.ACrashAtAnyStep*:TimelineResidency.AStoreThatFailsAtAnyStep*",
     "sim_test": "*",
     "redo_test": "*Recorded*:*Oracle*",
     "vfs_test": "BlockState.*",

@@ -69,13 +69,14 @@ bit wanted_flush;
 Said said[TERMS + 1];      /* term, generation: who said, as one that counts, that it has the record of this log */
 byte adopted[TERMS + 1];   /* who said, in the generation of the votes, that it is in this log */
 byte truth;                /* whose record is committed; 0: none */
+byte truth_term;           /* the lowest term in which it is */
 
 #define LOG_TERM(a) (acceptor[a].flush -> acceptor[a].end_owner : acceptor[a].owner)
 #define WON(p) (proposer[p].log_term == WINNER)
 #ifdef BUG_COUNTS_BEHIND_A_PROMISE
 #define COUNTS(a, log_term, g) true
 #else
-#define COUNTS(a, log_term, g) (acceptor[a].term == log_term || g == 1)
+#define COUNTS(a, log_term, g) (acceptor[a].term == log_term)
 #endif
 #ifdef BUG_TERM_OUTLIVES_ITS_GENERATION
 #define IN_ITS_GENERATION(p, g) true
@@ -113,6 +114,7 @@ inline say(a) {
             :: QUORUM(what[g], said[z].reached[g]) ->
                  said[z].reached[g] = WINNER; /* who else says so changes nothing */
                  assert(truth == 0 || truth == acceptor[a].owner);
+                 truth_term = (truth == 0 || z < truth_term -> z : truth_term);
                  truth = acceptor[a].owner;
                  for (k : 0 .. PROPOSERS) {
                    assert(!(WON(k) && proposer[k].term > z) || (proposer[k].start == 1 && proposer[k].owner == truth))
@@ -156,7 +158,7 @@ inline vote(p, a) {
        for (k : 0 .. PROPOSERS) { assert(!WON(k) || proposer[k].term != proposer[p].term) }
        k = 0;
        /* Committed in an earlier term, whoever wrote it. (In a later one: that one's winner was looked at then.) */
-       assert(truth == 0 || truth >= proposer[p].term || (proposer[p].start == 1 && proposer[p].owner == truth));
+       assert(truth == 0 || truth_term >= proposer[p].term || (proposer[p].start == 1 && proposer[p].owner == truth));
        proposer[p].log_term = WINNER;
        proposer[p].votes = 0
   :: else
