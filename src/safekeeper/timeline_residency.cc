@@ -7,7 +7,6 @@
 
 #include "base/log.h"
 #include "pg/constants.h"
-#include "pg/wal_build.h"
 #include "pg/wal_segment.h"
 #include "pg/wal_stream.h"
 #include "safekeeper/timeline.h"

@@ -400,16 +400,13 @@ std::vector<MembershipChange::Request> MembershipChange::requests() const {
       const wire::Membership& current = *newest();
       // Who left may still be needed: while a member has not heard of it, those who have may be lost, and then only a
       // majority of the members before can tell that nothing else was decided.
-      const bool is_known = std::ranges::all_of(current.members, [&](const wire::Member& member) {
-        const auto reply = replies_.find(member.id);
-        return reply != replies_.end() && reply->second.membership == current;
-      });
+      const auto knows = replied([&](const auto& reply) { return reply.membership == current; });
+      const bool all_know =
+          std::ranges::all_of(current.members, [&](const wire::Member& member) { return knows.contains(member.id); });
       for (const auto& [id, member] : contacts_) {
         if (wire::is_member(current, id)) {
-          if (!replies_.contains(id) || replies_.at(id).membership != current) {
-            out.push_back({member, wire::AcceptRequest{current, {}}});
-          }
-        } else if (is_known && wire::is_in(current.previous, id) && replies_.contains(id) && !deleted_.contains(id)) {
+          if (!knows.contains(id)) out.push_back({member, wire::AcceptRequest{current, {}}});
+        } else if (all_know && wire::is_in(current.previous, id) && replies_.contains(id) && !deleted_.contains(id)) {
           out.push_back({member, Delete{}});
         }
       }
