@@ -31,9 +31,7 @@ Status Ingest::on_xact(const Context& context) {
   if (end.prepared)
     out_.put_tombstone(Key::twophase(redo::widen_xid(end.xid, counters_.checkpoint().next_full_xid)));
   for (const pg::RelTag& rel : end.dropped_rels) HELIUM_TRY(drop_rel(rel));
-  // Aborts count from 15 on, where subscriptions apply prepared transactions.
-  if (end.has_origin && (end.commit || pg_version_ >= 15))
-    return advance_origin(context, end.origin_id, end.origin_lsn, false);
+  if (end.has_origin) return advance_origin(context, end.origin_id, end.origin_lsn, false);
   return {};
 }
 

@@ -17,6 +17,7 @@ SUPPORTED = (14, 15, 16, 17, 18)
 INSTALLED = [version for version in SUPPORTED if os.access(PG_DISTRIB_DIR / f"v{version}" / "bin" / "postgres", os.X_OK)]
 LONG = bool(os.environ.get("HELIUM_VERSIONS_LONG"))
 SUBTRANSACTIONS = 70  # more than a backend's cache of 64
+ABORTED_AT = "0/600"  # progress of a replication origin that the abort of a prepared transaction brings
 
 each_version = pytest.mark.parametrize("version", INSTALLED)
 # 15 is what all other tests run.
@@ -63,6 +64,16 @@ def write_in_every_way(endpoint):
         connection.execute("SAVEPOINT inner_one")
         connection.execute("INSERT INTO subs VALUES (1000)")
         connection.execute("PREPARE TRANSACTION 'waits'")
+    with endpoint.connect(autocommit=True) as connection:
+        connection.execute("SELECT pg_replication_origin_create('far')")
+        connection.execute("SELECT pg_replication_origin_session_setup('far')")
+        for lsn, command in (("0/500", "PREPARE TRANSACTION 'from_far'"), (ABORTED_AT, "ROLLBACK PREPARED 'from_far'")):
+            connection.execute("BEGIN")
+            connection.execute("INSERT INTO subs VALUES (2000)")
+            connection.execute("SELECT pg_replication_origin_xact_setup(%s, now())", [lsn])
+            if command.startswith("ROLLBACK"):
+                connection.execute("ROLLBACK")
+            connection.execute(command)
     endpoint.sql("CREATE TABLE locked (id int PRIMARY KEY, x int)")
     endpoint.sql("INSERT INTO locked SELECT i, 0 FROM generate_series(1, 100) i")
     one, two = endpoint.connect(autocommit=False), endpoint.connect(autocommit=False)
@@ -126,6 +137,7 @@ def test_the_life_of_a_cluster(make_cluster_with, version):
     endpoint.forget()
     endpoint.start()
     assert what_must_survive(endpoint) == before
+    assert endpoint.sql("SELECT external_id, remote_lsn::text FROM pg_replication_origin_status") == [("far", ABORTED_AT)]
     endpoint.sql("COMMIT PREPARED 'waits'")
     assert endpoint.value("SELECT count(*) FROM subs WHERE x = 1000") == 1
     endpoint.sql("UPDATE locked SET x = x + 1")
