@@ -318,7 +318,10 @@ Status redo_dedup(const BlockRedo& redo) {
 
 // xl_btree_vacuum: ndeleted u16, nupdated u16; xl_btree_delete has an xid before them. Block data: deleted offsets,
 // updated offsets (u16 each), then for each updated one: ndeletedtids u16 and as many u16 indexes.
-Status redo_delete_items(const BlockRedo& redo, size_t counts_at) {
+// A VACUUM takes its cycle id off the page. So does PostgreSQL's redo from 18 on; before, it stays on a standby's page.
+enum class DeletedBy : uint8_t { kVacuum, kInsert };
+Status redo_delete_items(const BlockRedo& redo, DeletedBy by) {
+  const size_t counts_at = by == DeletedBy::kVacuum ? 0 : 4;
   HELIUM_TRY(redo.need_main(counts_at + 4));
   HELIUM_TRY(btree_opaque(redo.page));
   const uint32_t ndeleted = redo.main<uint16_t>(counts_at);
@@ -338,6 +341,7 @@ Status redo_delete_items(const BlockRedo& redo, size_t counts_at) {
   HELIUM_TRY(delete_index_items(redo.page, deleted));
   HELIUM_ASSIGN(BtreeOpaque opaque, btree_opaque(redo.page));
   opaque.clear_flags(kBtpHasGarbage);
+  if (by == DeletedBy::kVacuum) opaque.set_cycle_id(0);
   redo.stamp();
   return {};
 }
@@ -417,8 +421,8 @@ Status redo_btree(const BlockRedo& redo) {
     case kSplitL: return redo_split(redo, role, /*new_item_on_left=*/true);
     case kSplitR: return redo_split(redo, role, /*new_item_on_left=*/false);
     case kDedup: return redo_dedup(redo);
-    case kVacuum: return redo_delete_items(redo, 0);
-    case kDelete: return redo_delete_items(redo, 4);
+    case kVacuum: return redo_delete_items(redo, DeletedBy::kVacuum);
+    case kDelete: return redo_delete_items(redo, DeletedBy::kInsert);
     case kUnlinkPage:
     case kUnlinkPageMeta: return redo_unlink_page(redo, role);
     case kNewroot: return redo_newroot(redo);

@@ -59,5 +59,24 @@ TEST(BtreeRedo, AnUnlinkedPageThatMovesTheFastRootStillHasALeftSibling) {
   EXPECT_EQ(pg::page_lsn(left), Lsn(0x2000));
 }
 
+// A page that a running VACUUM has passed must not look to a later one as if it had been split meanwhile.
+TEST(BtreeRedo, AVacuumTakesItsCycleIdOffThePageAndADeletionLeavesIt) {
+  const auto cycle_id_after = [](const TestRecord& record) {
+    PageBytes page = btree_page(kBtpLeaf, 0);
+    EXPECT_TRUE(add_item(page, downlink(10), 1, AddMode::kIndex));
+    EXPECT_TRUE(add_item(page, downlink(11), 2, AddMode::kIndex));
+    btree_opaque(page)->set_cycle_id(7);
+    EXPECT_TRUE(record.redo(0, page, Lsn(0x2000)));
+    EXPECT_EQ(pg::page_item_count(page), 1);
+    return load<uint16_t>(page.data() + 8192 - 2);
+  };
+  TestRecord vacuum(Rmgr::kBtree, 0xC0, pack<uint16_t, uint16_t>(1, 0));
+  vacuum.block(0, 3, pack<uint16_t>(1));
+  EXPECT_EQ(cycle_id_after(vacuum), 0);
+  TestRecord deletion(Rmgr::kBtree, 0x70, pack<uint32_t, uint16_t, uint16_t>(700, 1, 0));
+  deletion.block(0, 3, pack<uint16_t>(1));
+  EXPECT_EQ(cycle_id_after(deletion), 7);
+}
+
 }  // namespace
 }  // namespace helium::redo

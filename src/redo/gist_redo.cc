@@ -1,6 +1,6 @@
 // Redo of RM_GIST_ID. A page that was split says *follow right* until its siblings have downlinks, and its NSN tells
 // scans of a split since they read the parent: both change on the left child when the downlinks come, behind its image.
-// Source: PostgreSQL 15 gistxlog.c, gistxlog.h, gist.h, gistutil.c; 14 to 18 write the same layouts.
+// Source: PostgreSQL 15 gistxlog.c, gistxlog.h, gist.h, gistutil.c; 14 to 18 write the same layouts but for DELETE (16).
 
 #include "redo/index_tuple.h"
 #include "redo/rmgr_redo.h"

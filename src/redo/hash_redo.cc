@@ -1,5 +1,6 @@
 // Redo of RM_HASH_ID. Which references are absent has meaning: one page may play two roles, and is named once.
-// Source: PostgreSQL 15 hash_xlog.c, hash_xlog.h, hash.h, hashpage.c; 14 to 18 write the same layouts.
+// Source: PostgreSQL 15 hash_xlog.c, hash_xlog.h, hash.h, hashpage.c; 14 to 18 write the same layouts but for
+// VACUUM_ONE_PAGE (16).
 
 #include <bit>
 #include <cmath>
