@@ -190,8 +190,9 @@ class Run:
             for first in range(0, len(queries), 100):
                 rows = self.server.rows(" UNION ALL ".join(queries[first:first + 100]), database)
                 lines += [f"{database} {' '.join(row)}" for row in rows]
-        (self.work / name).write_text("\n".join(lines))
-        return "\n".join(lines)
+        # In an order of its own: the branches of a UNION ALL may run in parallel.
+        (self.work / name).write_text("\n".join(sorted(lines)))
+        return "\n".join(sorted(lines))
 
     @staticmethod
     def without_keys(dump):
