@@ -2,6 +2,7 @@
 //
 // What a record changes is found by a table with a row per resource manager (ingest.cc); each concern has a file:
 //   ingest_blocks.cc    blocks that the record names, and visibility map pages that it does not
+//   ingest_revmaps.cc   what a copied database's BRIN revmaps have, which WAL does not tell
 //   ingest_rels.cc      relations: creation, truncation, drop
 //   ingest_slru.cc      clog, multixact and commit timestamp pages and segments
 //   ingest_database.cc  databases, tablespaces, relation maps
@@ -80,6 +81,8 @@ class Ingest {
   Status put_blocks(const Context& context);
   Status put_block(const Context& context, const pg::BlockRef& ref);
   Status put_vm_effects(const Context& context);
+  // ingest_revmaps.cc
+  Status fill_copied_revmap(const pg::BlockRef& ref, MutableByteView page);
   // ingest_rels.cc
   Status on_smgr(const Context& context);
   Status drop_rel(const pg::RelTag& any_fork);

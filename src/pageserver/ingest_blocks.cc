@@ -40,6 +40,7 @@ Status Ingest::put_block(const Context& context, const pg::BlockRef& ref) {
     redo_context.rel = ref.rel;
     Bytes page(pg::kBlockSize);
     if (redo::redo_block(context.record, ref, redo_context, page)) {
+      HELIUM_TRY(fill_copied_revmap(ref, page));
       out_.put_image(key, std::move(page));
       return {};
     }

@@ -9,6 +9,7 @@
 
 #include "pageserver/bootstrap.h"
 #include "pageserver/test_timeline.h"
+#include "redo/brin_page.h"
 #include "redo/redo.h"
 #include "redo/side_effects.h"
 
@@ -133,6 +134,51 @@ TEST_F(IngestRecords, AFileCopiedDatabaseReadsItsSourceAsOfThatMoment) {
   EXPECT_EQ(nblocks(copy, dropped), std::nullopt);
   EXPECT_EQ(fill_of(second, 1, dropped), 4) << "a copy outlives its source";
   EXPECT_TRUE(timeline_->reader().list_rels(1663, 77, dropped)->empty());
+}
+
+// A BRIN revmap page whose first entry is (block, 1).
+Bytes revmap_page(uint16_t block, Lsn lsn) {
+  Bytes page(pg::kBlockSize);
+  redo::init_brin_page(page, redo::kBrinRevmapPage);
+  store(page.data() + pg::kPageHeaderSize + 2, block);
+  store<uint16_t>(page.data() + pg::kPageHeaderSize + 4, 1);
+  pg::set_page_lsn(page, lsn);
+  return page;
+}
+uint16_t revmap_entry(const Timeline& timeline, const pg::RelTag& rel, Lsn at) {
+  const auto page = timeline.reader().get_rel_page(rel, 1, at);
+  EXPECT_TRUE(page.has_value());
+  return page ? load<uint16_t>(page->view().data() + pg::kPageHeaderSize + 2) : UINT16_MAX;
+}
+
+// CREATE DATABASE … STRATEGY wal_log leaves the entries of revmap pages out of its images.
+TEST_F(IngestRecords, ACopiedRevmapHasTheEntriesOfThePageThatWasCopied) {
+  const auto logged = [&](const pg::RelTag& rel, const Bytes& page) {
+    return ingest(RecordBuilder(pg::Rmgr::kXlog, 0xB0).image(0, rel, 1, page));
+  };
+  const auto copied = [&](const pg::RelTag& rel, const Bytes& page) {
+    return ingest(RecordBuilder(pg::Rmgr::kXlog, 0xB0).standard_image(0, rel, 1, page));
+  };
+  const pg::RelTag copy{1663, 77, 16384, pg::Fork::kMain}, stranger{1663, 78, 16384, pg::Fork::kMain};
+  for (const uint32_t database : {77u, 78u})  // xl_dbase_create_wal_log_rec: db_id, tablespace_id
+    ingest(RecordBuilder(pg::Rmgr::kDbase, 0x10).main(words({database, 1663})));
+  logged(stranger, revmap_page(9, Lsn()));
+  const Lsn first = logged(kRel, revmap_page(5, Lsn()));  // the page gets this record's LSN
+  const Lsn made = copied(copy, revmap_page(5, first));
+  EXPECT_EQ(revmap_entry(*timeline_, copy, made), 5);
+  EXPECT_EQ(pg::page_lsn(timeline_->reader().get_rel_page(copy, 1, made)->view()), made);
+
+  // The source goes on, the copy keeps what it got.
+  const Lsn second = logged(kRel, revmap_page(6, Lsn()));
+  EXPECT_EQ(revmap_entry(*timeline_, copy, second), 5);
+  // No page has the LSN that the copied one had: nothing is made up.
+  EXPECT_EQ(revmap_entry(*timeline_, copy, copied(copy, revmap_page(5, first + 8))), 0);
+  EXPECT_EQ(revmap_entry(*timeline_, copy, copied(copy, revmap_page(5, Lsn()))), 0);
+  // A copy that nobody has changed is as good as its source.
+  const Lsn file_copied = ingest(RecordBuilder(pg::Rmgr::kDbase, 0x00).main(words({79, 1663, 5, 1663})));
+  EXPECT_EQ(revmap_entry(*timeline_, {1663, 79, 16384, pg::Fork::kMain}, file_copied), 6);
+  logged(kRel, revmap_page(7, Lsn()));
+  EXPECT_EQ(revmap_entry(*timeline_, copy, copied(copy, revmap_page(6, second))), 6);
 }
 
 // Folders that a compute is given, and the files in them, as "path" or "path -> location".

@@ -51,7 +51,7 @@ class PageserverOracle : public TestTimeline {
 
   // An empty map page comes into being as CREATE DATABASE makes one, or with the bits of heap block 0.
   void copy_map(const pg::RelTag& map) {
-    check(RecordBuilder(pg::Rmgr::kXlog, 0xB0).image_of_header(0, map, 0, map_page({})));
+    check(RecordBuilder(pg::Rmgr::kXlog, 0xB0).standard_image(0, map, 0, map_page({})));
   }
   void make_map(const pg::RelTag& map) { set_visible(map, 0, {0}); }
   // HEAP2/VISIBLE of a heap block; PostgreSQL's map has the bits of `image` then.

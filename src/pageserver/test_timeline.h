@@ -64,16 +64,18 @@ class RecordBuilder {
     data_.raw(page);
     return *this;
   }
-  // The same of a page that has nothing between its header and its end, as which CREATE DATABASE logs maps.
-  RecordBuilder& image_of_header(uint8_t id, const pg::RelTag& rel, uint32_t blkno, ByteView page) {
+  // The same without what lies between pd_lower and pd_upper, as which CREATE DATABASE logs each page.
+  RecordBuilder& standard_image(uint8_t id, const pg::RelTag& rel, uint32_t blkno, ByteView page) {
+    const uint16_t lower = pg::page_lower(page), upper = pg::page_upper(page);
     headers_.u8(id);
     headers_.u8(static_cast<uint8_t>(rel.forknum) | 0x10);
     headers_.u16(0);
-    headers_.u16(pg::kPageHeaderSize);
-    headers_.u16(pg::kPageHeaderSize);  // hole_offset
-    headers_.u8(0x02 | 0x01);           // BKPIMAGE_APPLY, BKPIMAGE_HAS_HOLE
+    headers_.u16(static_cast<uint16_t>(pg::kBlockSize - (upper - lower)));
+    headers_.u16(lower);       // hole_offset
+    headers_.u8(0x02 | 0x01);  // BKPIMAGE_APPLY, BKPIMAGE_HAS_HOLE
     add_place(rel, blkno);
-    data_.raw(page.first(pg::kPageHeaderSize));
+    data_.raw(page.first(lower));
+    data_.raw(page.subspan(upper));
     return *this;
   }
   // Replayed from a replication origin.

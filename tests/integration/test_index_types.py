@@ -70,3 +70,42 @@ def test_an_unlogged_table_has_its_indexes_after_a_restart(cluster):
     assert endpoint.value("SELECT count(*) FROM u") == 0
     endpoint.sql(fill)
     assert endpoint.value("SELECT count(*) FROM u") == 2000
+
+
+def test_a_copied_database_has_its_brin_summaries(cluster):
+    """WAL does not tell what the revmap of a database made with STRATEGY wal_log has. If it came back empty, the revmap's
+    growth over the first page of summaries would make those of the template the valid ones again."""
+    endpoint = cluster.endpoint()
+    endpoint.sql("CREATE DATABASE template")
+    for statement in ("CREATE EXTENSION pageinspect",
+                      "CREATE TABLE t (k int) WITH (autovacuum_enabled = off)",
+                      "INSERT INTO t SELECT generate_series(1, 300000)",
+                      "CREATE INDEX by_k ON t USING brin (k) WITH (pages_per_range = 1)",
+                      "VACUUM t"):
+        endpoint.sql(statement, database="template")
+    endpoint.sql("CREATE DATABASE copy TEMPLATE template STRATEGY wal_log")
+    entries = "SELECT count(*) FROM brin_revmap_data(get_raw_page('by_k', 1)) WHERE pages <> '(0,0)'"
+    before = endpoint.value(entries, database="copy")
+    assert 1000 < before < 1360, "one page of the revmap, nearly full"
+    endpoint.stop("immediate")
+    endpoint.forget()
+    endpoint.start()
+    assert endpoint.value(entries, database="copy") == before
+
+    # Rows far from all others in early ranges; then the revmap grows over the page with these ranges' first summaries.
+    endpoint.sql("DELETE FROM t WHERE k BETWEEN 22000 AND 22500", database="copy")
+    endpoint.sql("VACUUM (INDEX_CLEANUP on) t", database="copy")
+    endpoint.sql("INSERT INTO t SELECT 5000000 + generate_series(1, 500)", database="copy")
+    assert endpoint.value("SELECT max((ctid::text::point)[0]) FROM t WHERE k > 5000000", database="copy") < 200
+    endpoint.sql("INSERT INTO t SELECT generate_series(300001, 350000)", database="copy")
+    endpoint.sql("VACUUM t", database="copy")
+    with endpoint.connect("copy") as connection:
+        connection.execute("SET enable_seqscan = off")
+        assert connection.execute("SELECT count(*) FROM t WHERE k > 5000000").fetchone()[0] == 500
+    endpoint.sql("UPDATE t SET k = k + 1 WHERE k % 100 = 0", database="template")
+    endpoint.stop("immediate")
+    endpoint.forget()
+    endpoint.start()
+    with endpoint.connect("copy") as connection:
+        connection.execute("SET enable_seqscan = off")
+        assert connection.execute("SELECT count(*) FROM t WHERE k > 5000000").fetchone()[0] == 500
