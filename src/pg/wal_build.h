@@ -43,9 +43,7 @@ struct WalPiece {
 };
 std::vector<WalPiece> build_sparse_pieces(Lsn x, ByteView wal, uint64_t system_identifier, int pg_version);
 
-// A local segment file for a compute or a branch's first segment at a safekeeper: 16 MiB, zeros but for the header of
-// the segment, the header of x's page (with xlp_rem_len so that readers skip to x) and, behind x, `wal`.
-// `wal` may run over the segment's end: then the second segment's bytes come as a second element.
+// The same as whole files of 16 MiB, one for each segment that `wal` reaches: for tests.
 std::vector<Bytes> build_sparse_segments(Lsn x, ByteView wal, uint64_t system_identifier, int pg_version);
 
 // One whole WAL record (no page headers): header with CRC, then main data. For tests and logical messages.

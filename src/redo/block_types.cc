@@ -94,7 +94,7 @@ const Type kPrune17[] = {{"HEAP2/PRUNE_ON_ACCESS", kOne},
                          {"HEAP/DELETE", {1}},
                          {"HEAP/UPDATE", {2, 3}},
                          {"HEAP/UPDATE+INIT", {3}},
-                         {"HEAP/HOT_UPDATE", {2}},
+                         {"HEAP/HOT_UPDATE", {3}},
                          {"HEAP/LOCK", {1}},
                          {"HEAP2/MULTI_INSERT", {1}},
                          {"HEAP2/LOCK_UPDATED", {1}}};

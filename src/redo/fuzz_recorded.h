@@ -23,7 +23,8 @@ struct RecordedFile {
   int version;
 };
 inline constexpr RecordedFile kWorkloads[] = {{"workload_14", 14}, {"workload_15", 15}, {"workload_16", 16},
-                                              {"workload_17", 17}, {"workload_18", 18}};
+                                              {"workload_17", 17}, {"workload_18", 18},
+                                              {"maps_17", 17},     {"maps_18", 18}};
 inline constexpr RecordedFile kIndexes[] = {{"indexes_15", 15}, {"indexes_16", 16}, {"indexes_18", 18}};
 
 class RecordedFuzz {

@@ -13,7 +13,7 @@
 
 namespace helium::redo::testing {
 
-// The WAL of tests/redo_oracle/fixture.sql ("workload_15") and fixture_indexes.sql ("indexes_15").
+// The WAL of tests/redo_oracle/fixture.sql ("workload_15"), fixture_indexes.sql ("indexes_15") and fixture_maps.sql ("maps_18").
 inline Bytes recorded_wal(const std::string& name) {
   std::ifstream file(source_path("src/redo/testdata/" + name + ".wal.zst"), std::ios::binary);
   const std::string packed((std::istreambuf_iterator<char>(file)), {});

@@ -121,7 +121,7 @@ TEST(VisibilityMap, EachRecordThatClearsBitsMayNameItsMapPage) {
       {pg::Rmgr::kHeap, 0x20, update(0x02), true, 2, kVmAllBits, 0},
       {pg::Rmgr::kHeap, 0x20, update(0x01), true, 3, 0, kVmAllBits},
       {pg::Rmgr::kHeap, 0xA0, update(0x01), true, 3, 0, kVmAllBits},
-      {pg::Rmgr::kHeap, 0x40, update(0x03), false, 2, kVmAllBits, 0},
+      {pg::Rmgr::kHeap, 0x40, update(0x03), false, 3, kVmAllBits, 0},
       {pg::Rmgr::kHeap, 0x60, lock, false, 1, kVmAllBits, kVmAllVisible},
       {pg::Rmgr::kHeap2, 0x50, pack<uint8_t, uint8_t, uint16_t>(0x01, 0, 1), false, 1, kVmAllBits, 0},
       {pg::Rmgr::kHeap2, 0x60, lock, false, 1, kVmAllBits, kVmAllVisible},

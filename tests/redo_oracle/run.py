@@ -48,7 +48,8 @@ def record_fixture(cluster, file):
     """The whole segments of a fixture's WAL, cut at its end, as one zstd file."""
     cluster.psql("CHECKPOINT", "SELECT pg_switch_wal()", "SELECT txid_current()")
     first = cluster.psql("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")[0]
-    cluster.psql(file=HERE / ("fixture_indexes.sql" if cluster.args.indexes else "fixture.sql"))
+    cluster.psql(file=HERE / ("fixture_indexes.sql" if cluster.args.indexes else "fixture_maps.sql" if cluster.args.maps
+                              else "fixture.sql"))
     cluster.psql("CHECKPOINT")
     name, offset = cluster.psql("SELECT file_name, file_offset FROM pg_walfile_name_offset(pg_current_wal_flush_lsn())")[0].split("|")
     wal = b""
@@ -78,7 +79,9 @@ def produce_wal(cluster):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--oracle", help="the redo_oracle program")
-    parser.add_argument("--record-fixture", help="only write src/redo/testdata/NAME.wal.zst: of fixture.sql, or fixture_indexes.sql with --indexes")
+    parser.add_argument("--record-fixture", help="only write src/redo/testdata/NAME.wal.zst: of fixture.sql, fixture_indexes.sql with --indexes, "
+                        "fixture_maps.sql with --maps")
+    parser.add_argument("--maps", action="store_true", help="see --record-fixture")
     parser.add_argument("--pg-dir", help="a PostgreSQL with bin, lib and share; initdb, pg_ctl and postgres are enough")
     parser.add_argument("--pg-bin", default="/usr/lib/postgresql/15/bin")
     parser.add_argument("--client-bin", default="/usr/lib/postgresql/15/bin", help="psql, pgbench; pg_regress beside it")
