@@ -21,13 +21,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr Timeout kDeathTimeout = std::chrono::seconds(10);
+
 struct ProcessStat {
   char state = '?';
+  uint64_t flags = 0;
   uint64_t threads = 0;
   uint64_t start_ticks = 0;
 
   // A zombie may be just the first thread of a process that is being killed: its ports are free when the last has gone.
   bool has_ended() const { return (state == 'Z' || state == 'X') && threads <= 1; }
+  bool is_exiting() const {
+    constexpr uint64_t kExiting = 0x4;  // PF_EXITING of the kernel's sched.h
+    return (flags & kExiting) != 0;
+  }
 };
 
 // /proc/PID/stat: "PID (name) STATE …"; the name may hold anything, so count from its last ')'.
@@ -45,6 +52,7 @@ std::optional<ProcessStat> read_stat(pid_t pid) {
     fields.push_back(rest.substr(begin, end - begin));
     rest.remove_prefix(end);
   }
+  constexpr size_t kFlagsField = 9 - 3;
   constexpr size_t kThreadsField = 20 - 3;
   constexpr size_t kStartTimeField = 22 - 3;
   if (fields.size() <= kStartTimeField) return std::nullopt;
@@ -53,9 +61,24 @@ std::optional<ProcessStat> read_stat(pid_t pid) {
   const auto read_number = [&](size_t field, uint64_t& value) {
     std::from_chars(fields[field].data(), fields[field].data() + fields[field].size(), value);
   };
+  read_number(kFlagsField, stat.flags);
   read_number(kThreadsField, stat.threads);
   read_number(kStartTimeField, stat.start_ticks);
   return stat;
+}
+
+// /proc/PID/status: a SIGKILL that was sent and has not been taken yet.
+bool is_being_killed(pid_t pid) {
+  const Result<std::string> text = read_text_file(fmt::format("/proc/{}/status", pid));
+  if (!text) return true;  // gone meanwhile
+  for (const std::string_view name : {"\nSigPnd:\t", "\nShdPnd:\t"}) {
+    const size_t at = text->find(name);
+    if (at == std::string::npos) continue;
+    uint64_t pending = 0;
+    std::from_chars(text->data() + at + name.size(), text->data() + text->size(), pending, 16);
+    if (pending >> (SIGKILL - 1) & 1) return true;
+  }
+  return false;
 }
 
 std::string boot_id() {
@@ -143,11 +166,16 @@ Result<pid_t> spawn_daemon(const std::vector<std::string>& argv, const DaemonFil
 std::optional<pid_t> running_pid(const fs::path& pid_file) {
   const std::optional<pid_t> pid = read_pid(pid_file);
   if (!pid) return std::nullopt;
-  const std::optional<ProcessStat> stat = read_stat(*pid);
-  if (!stat || stat->has_ended()) return std::nullopt;
-  const Result<std::string> identity = read_text_file(identity_file(pid_file));
-  if (!identity || *identity != describe_identity(*pid, stat->start_ticks)) return std::nullopt;
-  return pid;
+  const auto deadline = std::chrono::steady_clock::now() + kDeathTimeout;
+  while (true) {
+    const std::optional<ProcessStat> stat = read_stat(*pid);
+    if (!stat || stat->has_ended()) return std::nullopt;
+    const Result<std::string> identity = read_text_file(identity_file(pid_file));
+    if (!identity || *identity != describe_identity(*pid, stat->start_ticks)) return std::nullopt;
+    const bool dies = stat->is_exiting() || is_being_killed(*pid);
+    if (!dies || std::chrono::steady_clock::now() >= deadline) return pid;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 }
 
 bool has_exited(pid_t pid) {

@@ -29,7 +29,8 @@ struct DaemonFiles {
 // see has_exited(). Errors: kIo.
 Result<pid_t> spawn_daemon(const std::vector<std::string>& argv, const DaemonFiles& files);
 
-// The process that the file was written for, if it still runs.
+// The process that the file was written for, if it still runs. One that was killed a moment ago is waited for until it is
+// gone, with all that it held (10 s at most: then it counts as running).
 std::optional<pid_t> running_pid(const std::filesystem::path& pid_file);
 
 // True when it ended (or is a zombie). Reaps our own children.

@@ -2,6 +2,7 @@
 
 #include "cli/process.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -90,6 +91,23 @@ TEST_F(ProcessTest, AZombieCountsAsEnded) {
   const Result<pid_t> pid = spawn_daemon({"/bin/true"}, files_);
   ASSERT_TRUE(pid);
   for (int i = 0; i < 500 && running_pid(files_.pid_file); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(running_pid(files_.pid_file), std::nullopt);
+}
+
+// Goal: whoever starts a daemon anew right after 'kill -9' is not told that it runs. Method: a process that needs a while to
+// give its memory back.
+TEST_F(ProcessTest, AProcessThatWasKilledAMomentAgoCountsAsEnded) {
+  const Result<pid_t> pid = spawn_daemon({"/usr/bin/tail", "/dev/zero"}, files_);  // looks for a line's end, and keeps all
+  ASSERT_TRUE(pid);
+  constexpr uint64_t kPages = 5'000;
+  uint64_t size = 0, resident = 0;
+  while (resident < kPages) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ASSERT_FALSE(has_exited(*pid));
+    std::ifstream(fmt::format("/proc/{}/statm", *pid)) >> size >> resident;
+  }
+  EXPECT_EQ(running_pid(files_.pid_file), *pid);
+  ASSERT_EQ(kill(*pid, SIGKILL), 0);
   EXPECT_EQ(running_pid(files_.pid_file), std::nullopt);
 }
 
