@@ -280,6 +280,8 @@ Result<bool> run(const std::filesystem::path& base, const std::filesystem::path&
   const auto begin = std::chrono::steady_clock::now();
   Replay replay(base, control);
   HELIUM_TRY(replay_folder(replay, wal));
+  if (replay.records == 0)
+    return fail(ErrorCode::kNotFound, fmt::format("{} has no record from {} on, where the base's checkpoint starts", wal.string(), to_string(start)));
   const double elapsed = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   getrusage(RUSAGE_SELF, &after);
   uint64_t pages = 0;
