@@ -38,7 +38,7 @@ NOT_UNDER_TSAN = {
     "pageserver_test": "StockCluster*",
     "pg_test": "*Every*:*Stock*",
     "safekeeper_test": "MembershipChange.*:TimelineResidency.ACrashAtAnyStep*:TimelineResidency.AStoreThatFailsAtAnyStep*",
-    "sim_test": "*",
+    "sim_test": "*PlantedBugs*:PowerCut*",
     "redo_test": "*Recorded*:*Oracle*",
     "vfs_test": "BlockState.*",
 }
