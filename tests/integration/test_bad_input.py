@@ -175,7 +175,7 @@ def test_a_damaged_wal_segment_at_one_safekeeper_loses_nothing(cluster):
 
 @pytest.fixture
 def small_disk(folder):
-    """A file system of 72 MB; needs root."""
+    """A file system of 72 MB; needs root. A test names it before make_cluster, so that the cluster ends before its disk goes."""
     if os.geteuid() != 0:
         pytest.skip("mounting needs root")
     mount_point = folder / "small"
@@ -195,7 +195,7 @@ def put_on(cluster, number, mount_point):
     folder.symlink_to(target)
 
 
-def test_a_full_disk_at_one_safekeeper_is_no_outage(make_cluster, small_disk):
+def test_a_full_disk_at_one_safekeeper_is_no_outage(small_disk, make_cluster):
     cluster = make_cluster(start=False, init_options=["--object-store", "none"])
     cluster.expect_log(".")
     cluster.init()
@@ -213,7 +213,7 @@ def test_a_full_disk_at_one_safekeeper_is_no_outage(make_cluster, small_disk):
     assert endpoint.value("SELECT count(*) FROM t") == 100000
 
 
-def test_commits_wait_while_two_disks_are_full_and_go_on_when_there_is_room(make_cluster, small_disk):
+def test_commits_wait_while_two_disks_are_full_and_go_on_when_there_is_room(small_disk, make_cluster):
     cluster = make_cluster(start=False)
     cluster.expect_log(".")
     cluster.init()
