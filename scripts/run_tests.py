@@ -6,6 +6,7 @@ integration tests (pytest) on the release build. Called by ./check, which instal
 
 import argparse
 import concurrent.futures
+import itertools
 import json
 import os
 import pathlib
@@ -166,29 +167,29 @@ def run_unit_tests(preset, names):
                     tally.add(f"{runs[run].name}: {case} [{preset}]", ok, output)
 
 
-def run_fuzzer(program):
+def run_fuzzer(program, seconds):
     with tempfile.TemporaryDirectory() as folder:
         corpus = ROOT / "tests" / "corpus" / program.name
-        command = [str(program), f"-max_total_time={FUZZ_SECONDS}", "-timeout=10", "-rss_limit_mb=2048", folder]
+        command = [str(program), f"-max_total_time={seconds}", "-timeout=10", "-rss_limit_mb=2048", folder]
         if corpus.is_dir():
             command.append(str(corpus))
         try:
             result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                                    errors="replace", timeout=FUZZ_SECONDS + 60, cwd=folder)
+                                    errors="replace", timeout=seconds + 60, cwd=folder)
         except subprocess.TimeoutExpired:
             return False, "the fuzzer did not end"
         return result.returncode == 0, result.stdout
 
 
-def run_fuzzers(names):
-    with step(f"fuzzers, {FUZZ_SECONDS} s each") as tally:
+def run_fuzzers(names, seconds=FUZZ_SECONDS):
+    with step(f"fuzzers, {seconds} s each") as tally:
         sources = sorted((ROOT / "src").glob("*/*_fuzz.cc"))
         sources = [source for source in sources if not names or any(name in source.stem for name in names)]
         if not sources or not build("asan", tally, *[source.stem for source in sources]):
             return
         programs = [build_dir("asan") / "fuzz" / source.stem for source in sources]
         with concurrent.futures.ThreadPoolExecutor(CORES) as pool:
-            for program, (ok, output) in zip(programs, pool.map(run_fuzzer, programs)):
+            for program, (ok, output) in zip(programs, pool.map(run_fuzzer, programs, itertools.repeat(seconds))):
                 tally.add(program.name, ok, output)
 
 
@@ -250,6 +251,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="release unit tests and the tour only")
     parser.add_argument("--list", action="store_true", help="print the names of all tests")
     parser.add_argument("--sim-hours", type=float, metavar="N", help="only the WAL service's simulation, for N hours")
+    parser.add_argument("--fuzz-seconds", type=int, metavar="N", help="only the fuzzers, N seconds each (those with NAME in theirs)")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only tests whose name contains NAME")
     options = parser.parse_args()
     if options.list:
@@ -257,6 +259,10 @@ def main():
         return 0
     if options.sim_hours is not None:
         run_simulation(options.sim_hours)
+        print(f"{total.passed} passed, {total.failed} failed")
+        return 1 if total.failed else 0
+    if options.fuzz_seconds is not None:
+        run_fuzzers(options.names, options.fuzz_seconds)
         print(f"{total.passed} passed, {total.failed} failed")
         return 1 if total.failed else 0
     run_unit_tests("release", options.names)
