@@ -246,6 +246,17 @@ def list_tests():
                     *PYTEST_FOLDERS])
 
 
+def run_tests(names, quick):
+    run_unit_tests("release", names)
+    if not quick and not names:
+        run_unit_tests("asan", [])
+        run_unit_tests("tsan", [])
+        run_fuzzers([])
+    elif any("fuzz" in name for name in names):
+        run_fuzzers(names)
+    run_integration_tests(names, quick)
+
+
 def main():
     parser = argparse.ArgumentParser(prog="./check", description="Runs the project's tests.")
     parser.add_argument("--quick", action="store_true", help="release unit tests and the tour only")
@@ -259,20 +270,10 @@ def main():
         return 0
     if options.sim_hours is not None:
         run_simulation(options.sim_hours)
-        print(f"{total.passed} passed, {total.failed} failed")
-        return 1 if total.failed else 0
-    if options.fuzz_seconds is not None:
+    elif options.fuzz_seconds is not None:
         run_fuzzers(options.names, options.fuzz_seconds)
-        print(f"{total.passed} passed, {total.failed} failed")
-        return 1 if total.failed else 0
-    run_unit_tests("release", options.names)
-    if not options.quick and not options.names:
-        run_unit_tests("asan", [])
-        run_unit_tests("tsan", [])
-        run_fuzzers([])
-    elif any("fuzz" in name for name in options.names):
-        run_fuzzers(options.names)
-    run_integration_tests(options.names, options.quick)
+    else:
+        run_tests(options.names, options.quick)
     if total.passed + total.failed == 0:
         total.add("no test has such a name: see ./check --list", False)
     print(f"{total.passed} passed, {total.failed} failed")
